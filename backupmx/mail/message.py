@@ -1,0 +1,87 @@
+"""Pure.  message: content, and what becomes of it on its way.
+
+Content is canonical: every line ends in CRLF, no bare CR or LF is left
+(`canonical` sees to it), dot-stuffing is undone.  It is one buffer: bytes, or
+a memoryview over a file that the receiver already spooled to disk.  Nothing
+on the way copies a body: stages pass slices of that buffer on.
+
+A logical header is `bytes`: "Name: value", folds as LF with their blanks, no
+line end after it (what Postfix shows a rule, RFC 5322 2.2).  `Message.head`
+writes CRLF again.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Buffer: TypeAlias = bytes | memoryview
+"""Read-only bytes; a memoryview when they lie in a spooled file."""
+
+_STRAY = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """A file in the queue's body folder that holds content from `offset` on."""
+
+    path: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a client sent between DATA and the final dot, canonical."""
+
+    data: Buffer
+    spool: Spool | None = None
+    """Where `data` lies on disk already; None: only in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Headers as they will be relayed, and the body that follows them."""
+
+    headers: tuple[bytes, ...]
+    """Logical headers in order, folds as LF, without a line end."""
+    body: tuple[Buffer, ...] = ()
+    """From the blank line on (it begins with CRLF), in chunks; () when there is none."""
+    spool: Spool | None = None
+    """The file that holds exactly `body`, when no rule changed it."""
+
+    @property
+    def head(self) -> bytes:
+        """The header block with CRLF line ends, without the blank line after it."""
+        return head_of(self.headers)
+
+    @property
+    def size(self) -> int:
+        """Octets on the wire, without dot-stuffing."""
+        return len(self.head) + sum(len(chunk) for chunk in self.body)
+
+    def chunks(self) -> Iterator[Buffer]:
+        """The whole message, CRLF, in pieces."""
+        yield self.head
+        yield from self.body
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all headers of that name, in order, unfolded as they stand."""
+        prefix = name.lower() + b":"
+        return [h[len(prefix) :].strip() for h in self.headers if h[: len(prefix)].lower() == prefix]
+
+
+def head_of(headers: Iterable[bytes]) -> bytes:
+    """Logical headers -> header block with CRLF line ends."""
+    block = b"\n".join(headers)
+    return block.replace(b"\n", b"\r\n") + b"\r\n" if block else b""
+
+
+def canonical(raw: bytes) -> bytes:
+    """Any bytes -> CRLF line ends: LF alone ends a line, CR alone is a blank.
+
+    That is what Postfix makes of them (smtpd takes LF for a line end, cleanup
+    replaces a stray CR: cleanup_replace_stray_cr_lf).
+    """
+    if raw.count(b"\n") == raw.count(b"\r\n") == raw.count(b"\r"):
+        return raw
+    return _STRAY.sub(lambda match: b" " if match[0] == b"\r" else b"\r\n", raw)

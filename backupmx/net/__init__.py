@@ -1,0 +1,1 @@
+"""net: the wire.  dns (one resolver with a cache), tls (contexts), smtp (the client)."""

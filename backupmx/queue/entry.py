@@ -1,0 +1,287 @@
+"""Pure.  entry: the states of queued mail, the promise, and the Queue protocol.
+
+An entry is one message, written once, and one record for each recipient with
+a state of its own.  `put()` returns only when all of it survives a power cut;
+until then the client has no 250 from us (RFC 5321 6.1).
+
+    receive.intake --put--> queue --claim--> relay.attempt --settle--> queue
+
+    put ─► QUEUED ─claim─► (leased) ─settle─► DELIVERED   gone with its outcome
+             ▲                 │             ├─► DEFERRED   claimed again when due
+             │                 │             ├─► REFUSED    the primary's 5xx: kept, told
+             └── lease ran out ┘             └─► BOUNCED, EXPIRED
+    put ─► HELD (a rule, an operator) ─release─► QUEUED
+    put ─► DISCARDED (a rule; quarantine) ─release─► QUEUED, or forgotten after `keep`
+
+A claim is not a state: it is a lease, the time until which one attempt owns a
+recipient.  A relay that dies leaves leases that run out, so nothing is ever
+"active" for good; a claim need not survive a crash and costs no fsync.
+
+A recipient's `next_hop` is text, "smtp:[primary1.example.net]", asked of the
+routes when the entry is put and asked again when transport.map changes: the
+queue can then be claimed, paused and counted by next hop without reading it.
+
+Trouble
+    QueueFull       below the disk floor: 452 4.3.1, the sender will retry.
+    QueueTrouble    disk or database failed: 451 4.3.0, log, keep serving.
+    A damaged body (its checksum differs) is set aside by `claim`, reported,
+    never delivered, never deleted.
+
+Why not one file for each recipient?  A message to 40 people would be written
+40 times.  Why no state "active" on disk?  qmgr's active queue is memory too;
+what is on disk must be true after a crash.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from backupmx.mail.envelope import Client, Envelope
+from backupmx.mail.message import Message
+from backupmx.mail.reply import Reply
+
+
+class QueueTrouble(Exception):
+    """The disk or the database failed.  Nothing was promised: 451."""
+
+    reply = Reply(451, "4.3.0", "Local error in processing, try again later")
+
+
+class QueueFull(QueueTrouble):
+    """Less than `queue.min_free` would be left: 452."""
+
+    reply = Reply(452, "4.3.1", "Insufficient system storage")
+
+
+class State(StrEnum):
+    """Of one recipient.  The first five wait in the queue; the others are ends."""
+
+    QUEUED = "queued"  # never tried, or released
+    DEFERRED = "deferred"  # tried; due again at next_attempt
+    HELD = "held"  # by a rule or an operator
+    REFUSED = "refused"  # the primary said 5xx after our 250
+    DISCARDED = "discarded"  # by a rule: quarantine
+    DELIVERED = "delivered"  # the next hop said 250
+    BOUNCED = "bounced"  # returned to the sender, or nobody to return it to
+    EXPIRED = "expired"  # older than queue.lifetime
+    DELETED = "deleted"  # by an operator
+
+    @property
+    def ends(self) -> bool:
+        return self in (State.DELIVERED, State.BOUNCED, State.EXPIRED, State.DELETED)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipient:
+    address: str
+    next_hop: str
+    notify: str = ""
+    orcpt: str = ""
+    state: State = State.QUEUED
+    """QUEUED, HELD or DISCARDED."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """What `put` makes durable."""
+
+    id: str
+    arrived: float
+    """Seconds since the epoch."""
+    envelope: Envelope
+    """Its recipients are the client's own; `recipients` is what becomes of them (BCC, REDIRECT)."""
+    recipients: tuple[NewRecipient, ...]
+    message: Message
+    """If `message.spool` is set the body already lies in the body folder and is only adopted."""
+    client: Client | None = None
+    """None for mail of our own (a bounce)."""
+    message_id: str = ""
+    reason: str = ""
+    """Why held or discarded: "header_checks:2: X-Spam-Flag: YES"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRecipient:
+    address: str
+    notify: str
+    orcpt: str
+    attempts: int
+    """Tries before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An entry's recipients for one next hop, leased to one attempt."""
+
+    id: str
+    arrived: float
+    next_hop: str
+    sender: str
+    recipients: tuple[ClaimedRecipient, ...]
+    message: Message
+    """One `headers` item may hold the whole header block: relay only writes `chunks()`."""
+    size: int
+    """Octets of the message on the wire."""
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    client: Client | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one recipient in one attempt."""
+
+    address: str
+    state: State
+    """DELIVERED, DEFERRED, REFUSED, BOUNCED, EXPIRED; HELD for one set aside."""
+    reason: str
+    """The peer's reply or our own words: "host primary1[192.0.2.1] said: 450 4.2.1 busy"."""
+    status: str
+    """RFC 3463 code for log and DSN: "2.0.0", "4.4.1"."""
+    relay: str = "none"
+    """primary1.example.net[192.0.2.1]:25"""
+    next_attempt: float = 0.0
+    """When DEFERRED is due again, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """All outcomes of one claim, and the notice they cause: one transaction."""
+
+    id: str
+    outcomes: tuple[Outcome, ...]
+    notice: NewEntry | None = None
+    """A DSN to the sender, put in the same transaction that ends the recipients."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecipient:
+    """One recipient as an operator sees it."""
+
+    address: str
+    next_hop: str
+    state: State
+    reason: str
+    attempts: int
+    next_attempt: float
+    leased: bool
+    """An attempt has it right now."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedEntry:
+    """One entry as an operator sees it."""
+
+    id: str
+    arrived: float
+    sender: str
+    size: int
+    message_id: str
+    reason: str
+    recipients: tuple[QueuedRecipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HopState:
+    """What the relay last knew of a next hop; shared with every process through the queue."""
+
+    next_hop: str
+    up: bool | None
+    """None: unknown."""
+    since: float
+    """When it became so."""
+    error: str
+    """Its last error, "" when up."""
+    probe_at: float
+    """Not tried before this time while down; 0 when it may be tried now."""
+    failures: int
+    """Probes in a row that found it down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A next hop that has something to do now."""
+
+    next_hop: str
+    oldest: float
+    """Arrival of the oldest message that is due."""
+
+
+class Queue(Protocol):
+    """The one way in and out.  Times are seconds since the epoch, passed in.
+
+    Every method may raise QueueTrouble.  `put` and `settle` return after the
+    commit survives a power cut; the caller shields them from cancellation.
+    """
+
+    async def put(self, entry: NewEntry) -> None: ...
+
+    async def due(self, now: float) -> Sequence[Due]:
+        """Next hops with recipients that are queued or deferred, due and not leased."""
+        ...
+
+    async def next_due(self, now: float) -> float | None:
+        """When the next deferred recipient or lease becomes due; None: nothing waits."""
+        ...
+
+    async def claim(self, next_hop: str, limit: int, now: float, lease: float) -> Sequence[Claim]:
+        """At most `limit` entries for a next hop, oldest first, leased until `now + lease`."""
+        ...
+
+    async def settle(self, settlement: Settlement, now: float) -> None: ...
+
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        """Claims whose attempt did not take place: their lease ends, no try is counted."""
+        ...
+
+    async def reroute(self, route: Callable[[str], str], signature: str) -> int:
+        """Ask every waiting recipient's next hop anew unless `signature` is that of the last time."""
+        ...
+
+    async def hop_states(self) -> Mapping[str, HopState]: ...
+
+    async def set_hop_state(self, state: HopState) -> None: ...
+
+    async def waiting(self, *, after: str = "", limit: int = 1000, id: str = "") -> Sequence[QueuedEntry]:
+        """Entries in order of id (that is, of arrival), a page at a time; or the one named."""
+        ...
+
+    async def change(self, id: str, address: str, state: State, *, now: float, reason: str = "") -> int:
+        """An operator's word: hold, release (QUEUED, due now), delete.  address "": all.  -> how many"""
+        ...
+
+    async def flush(self, domains: Sequence[str], now: float) -> int:
+        """Make queued and deferred mail of these recipient domains (none: all) due now and forget that
+        their next hops are down.  -> how many recipients wait"""
+        ...
+
+    async def close(self) -> None: ...
+
+
+_CONSONANTS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
+"""Postfix's alphabet for long queue ids: 52 characters, no vowels, so that no id spells a word."""
+
+
+def new_id(now: float | None = None) -> str:
+    """A queue id in the shape of Postfix's long ones (postconf enable_long_queue_ids).
+
+    Six digits of seconds and four of microseconds to the base 52, `z`, and six
+    random ones: ids sort by time, two processes never agree, log readers of
+    Postfix know the shape.  17 characters.
+    """
+    now = time.time() if now is None else now
+    seconds, fraction = divmod(now, 1)
+    return f"{_base52(int(seconds), 6)}{_base52(int(fraction * 1e6), 4)}z{_base52(secrets.randbelow(51**6), 6, 51)}"
+
+
+def _base52(number: int, width: int, base: int = 52) -> str:
+    digits = ""
+    for _ in range(width):
+        number, digit = divmod(number, base)
+        digits = _CONSONANTS[digit] + digits
+    return digits

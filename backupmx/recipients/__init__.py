@@ -1,0 +1,1 @@
+"""recipients: who exists.  known: relay_recipient_maps from a file."""
