@@ -1,0 +1,308 @@
+"""journal: every event an operator can see, one method each.
+
+One event is one log line and one step of one counter.  The lines have
+Postfix's shapes, so `grep QUEUEID` tells a message's life in order and
+`pflogsumm --syslog-name=backupmx` counts right; `log.format = "json"` writes
+the same events as JSON objects.  The programs named in the lines are those a
+Postfix admin looks for: smtpd receives, cleanup judges, qmgr keeps, smtp
+relays, bounce returns, master supervises.
+
+    journal.delivered(...) ─► Nov 24 04:28:43 mx2 backupmx/smtp[611]: 4h...: to=<...>, ... status=sent (...)
+
+Lines go to standard error in one write each, so the lines of several
+processes never mix; under systemd (JOURNAL_STREAM is set) the journal adds time
+and host itself and we leave them out.  Control bytes become "?".  An event
+that could repeat for every message while something is broken is written once a
+minute, with the number of times it was left out.
+
+Nothing else in backupmx logs.
+"""
+
+import json
+import os
+import re
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from backupmx.mail.envelope import Client, Envelope
+from backupmx.mail.reply import Reply
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_QUIET_SECONDS = 60.0
+
+
+def _stderr(line: bytes) -> None:
+    """One write a line.  A log that cannot be written must not stop the mail."""
+    try:
+        os.write(2, line)
+    except OSError:
+        pass  # Standard error is gone or its disk is full: nowhere left to say so.
+
+
+class Journal:
+    """The events of one process.  `sink` takes each finished line; tests pass list.append."""
+
+    def __init__(
+        self,
+        *,
+        format: str = "postfix",
+        sink: Callable[[bytes], object] = _stderr,
+        clock: Callable[[], float] = time.time,
+        host: str = "",
+        stamped: bool | None = None,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._json = format == "json"
+        self._sink = sink
+        self._clock = clock
+        self._host = (host or os.uname().nodename).partition(".")[0]
+        self._stamped = "JOURNAL_STREAM" not in os.environ if stamped is None else stamped
+        self._second = -1
+        self._prefix = ""
+        self._last: dict[str, tuple[float, int]] = {}
+
+    # smtpd: the door
+
+    def connected(self, client: Client) -> None:
+        """A client connected."""
+        self._write("connected", "smtpd", f"connect from {client}", client=str(client))
+
+    def disconnected(self, client: Client, commands: str = "") -> None:
+        """A client left; what it said, as Postfix counts it: "ehlo=1 mail=1 rcpt=1 data=1 quit=1 commands=5"."""
+        self._write("disconnected", "smtpd", f"disconnect from {client} {commands}".rstrip(), client=str(client))
+
+    def lost(self, client: Client, after: str) -> None:
+        """A client went away in the middle; `after` is the last command it gave."""
+        self._write("lost", "smtpd", f"lost connection after {after} from {client}", client=str(client), after=after)
+
+    def timed_out(self, client: Client, after: str) -> None:
+        """A client said nothing for longer than the limit."""
+        self._write("timed_out", "smtpd", f"timeout after {after} from {client}", client=str(client), after=after)
+
+    def secured(self, client: Client) -> None:
+        """STARTTLS succeeded."""
+        tls = client.tls
+        words = f"{tls.version} with cipher {tls.cipher} ({tls.bits}/{tls.bits} bits)" if tls else "none"
+        self._write(
+            "secured", "smtpd", f"Anonymous TLS connection established from {client}: {words}", client=str(client)
+        )
+
+    def tls_failed(self, client: Client, why: str) -> None:
+        """A STARTTLS handshake failed; the client usually comes again in clear."""
+        self._write("tls_failed", "smtpd", f"SSL_accept error from {client}: {why}", client=str(client), why=why)
+
+    def taken(self, queue_id: str, client: Client) -> None:
+        """A first recipient was accepted: the message has its queue id."""
+        self._write("taken", "smtpd", f"{queue_id}: client={client}", queue_id=queue_id, client=str(client))
+
+    def refused(
+        self,
+        stage: str,
+        client: Client,
+        reply: Reply,
+        *,
+        sender: str = "",
+        recipient: str = "",
+        queue_id: str = "NOQUEUE",
+    ) -> None:
+        """A command or a message got 4xx or 5xx.  `stage` is CONNECT, HELO, MAIL, RCPT, DATA or END-OF-MESSAGE."""
+        to = f" to=<{recipient}>" if recipient else ""
+        text = f"{queue_id}: reject: {stage} from {client}: {reply}; from=<{sender}>{to} proto={client.protocol} helo=<{client.helo}>"
+        self._write(
+            "refused", "smtpd", text,
+            queue_id=queue_id, stage=stage, client=str(client), reply=str(reply), sender=sender, recipient=recipient,
+        )  # fmt: skip
+
+    def bug(self, where: str, error: BaseException) -> None:
+        """Something we did not think of.  The peer read 451 4.3.0, nothing is lost; please report the traceback."""
+        self.counters["bug"] += 1
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+        for line in (f"error: {where}: {type(error).__name__}", *lines):
+            self._write("bug_line", "smtpd", line, where=where)
+
+    # cleanup: rules and checks
+
+    def message_id(self, queue_id: str, message_id: str) -> None:
+        """The message's own name for itself."""
+        self._write(
+            "message_id", "cleanup", f"{queue_id}: message-id={message_id}", queue_id=queue_id, message_id=message_id
+        )
+
+    def ruled(
+        self, queue_id: str, action: str, header: str, client: Client, envelope: Envelope,
+        *, text: str = "", rule: str = "", added: bool = False,
+    ) -> None:  # fmt: skip
+        """A rule took an action that Postfix logs too.  `rule` is "header_checks:4", `added` for milter_header_checks."""
+        first = envelope.recipients[0].address if envelope.recipients else ""
+        kind = "milter-header-" if added else ""
+        line = (
+            f"{queue_id}: {kind}{action}: header {header[:200]} from {client}; from=<{envelope.sender}> to=<{first}>"
+            f" proto={client.protocol} helo=<{client.helo}>{': ' + text if text else ''}{f' [{rule}]' if rule else ''}"
+        )
+        self._write("ruled", "cleanup", line, queue_id=queue_id, action=action, header=header, text=text, rule=rule)
+
+    def found(self, queue_id: str, check: str, engine: str, seen: str, detail: str, seconds: float) -> None:
+        """What one check saw."""
+        line = f"{queue_id}: check: {check}={seen} engine={engine} ({detail}) {seconds * 1000:.0f}ms"
+        self._write("found", "cleanup", line, queue_id=queue_id, check=check, engine=engine, seen=seen, detail=detail)
+
+    def judged(self, queue_id: str, fate: str, reason: str) -> None:
+        """The verdict, when it is not accept."""
+        self._write(
+            "judged", "cleanup", f"{queue_id}: verdict: {fate} ({reason})", queue_id=queue_id, fate=fate, reason=reason
+        )
+
+    def rule_failed(self, rule: str, why: str) -> None:
+        """A pattern ran into its match limit and counted as no match (pcre_table(5))."""
+        self._seldom(f"rule {rule}", "rule_failed", "cleanup", f"warning: {rule}: {why}", rule=rule, why=why)
+
+    def engine_down(self, engine: str, why: str) -> None:
+        """An engine does not answer; `on_error` decides meanwhile."""
+        self._seldom(
+            f"down {engine}", "engine_down", "cleanup", f"warning: {engine} is away: {why}", engine=engine, why=why
+        )
+
+    def engine_up(self, engine: str) -> None:
+        """An engine answers again."""
+        self._last.pop(f"down {engine}", None)
+        self._write("engine_up", "cleanup", f"{engine} answers again", engine=engine)
+
+    # qmgr: the queue
+
+    def queued(self, queue_id: str, sender: str, size: int, recipients: int) -> None:
+        """The message is on disk; the client reads 250 now."""
+        line = f"{queue_id}: from=<{sender}>, size={size}, nrcpt={recipients} (queue active)"
+        self._write("queued", "qmgr", line, queue_id=queue_id, sender=sender, size=size, recipients=recipients)
+
+    def removed(self, queue_id: str) -> None:
+        """All recipients have their end; the message is gone from the queue."""
+        self._write("removed", "qmgr", f"{queue_id}: removed", queue_id=queue_id)
+
+    def damaged(self, queue_id: str, why: str) -> None:
+        """A queued message is not what was written; it is set aside (held), not delivered, not deleted."""
+        self._write("damaged", "qmgr", f"{queue_id}: error: damaged, set aside: {why}", queue_id=queue_id, why=why)
+
+    def queue_trouble(self, why: str) -> None:
+        """Disk or database failed; clients read 451 or 452, the process goes on."""
+        self._seldom("queue", "queue_trouble", "qmgr", f"error: queue: {why}", why=why)
+
+    def hop_down(self, next_hop: str, why: str, probe_in: float) -> None:
+        """A next hop takes no connection; its mail waits for the next probe."""
+        self._write(
+            "hop_down", "qmgr", f"{next_hop} is down, next probe in {probe_in:.0f}s: {why}",
+            next_hop=next_hop, why=why, probe_in=probe_in,
+        )  # fmt: skip
+
+    def hop_up(self, next_hop: str, down_for: float) -> None:
+        """A next hop takes mail again; what waits for it goes out."""
+        self._write("hop_up", "qmgr", f"{next_hop} is up after {down_for:.0f}s", next_hop=next_hop, down_for=down_for)
+
+    def flushed(self, domains: Sequence[str], waiting: int) -> None:
+        """An operator asked for everything now."""
+        what = ", ".join(domains) or "all domains"
+        self._write("flushed", "qmgr", f"flush of {what}: {waiting} waiting", domains=list(domains), waiting=waiting)
+
+    # smtp: deliveries
+
+    def delivered(self, queue_id: str, to: str, relay: str, delay: float, status: str, reply: str) -> None:
+        """The next hop took it."""
+        self._delivery("delivered", "sent", queue_id, to, relay, delay, status, reply)
+
+    def deferred(self, queue_id: str, to: str, relay: str, delay: float, status: str, reason: str) -> None:
+        """Not now; it is tried again."""
+        self._delivery("deferred", "deferred", queue_id, to, relay, delay, status, reason)
+
+    def kept_refused(self, queue_id: str, to: str, relay: str, delay: float, status: str, reason: str) -> None:
+        """The primary said 5xx after our 250; the mail is held with its words (relay.on_refusal = "hold")."""
+        self._delivery("kept_refused", "refused", queue_id, to, relay, delay, status, reason)
+
+    def bounced(self, queue_id: str, to: str, relay: str, delay: float, status: str, reason: str) -> None:
+        """It will not be delivered."""
+        self._delivery("bounced", "bounced", queue_id, to, relay, delay, status, reason)
+
+    def expired(self, queue_id: str, to: str, relay: str, delay: float, status: str, reason: str) -> None:
+        """Older than queue.lifetime."""
+        self._delivery("expired", "expired", queue_id, to, relay, delay, status, reason)
+
+    def noticed(self, queue_id: str, notice_id: str) -> None:
+        """The sender is told that mail was not delivered."""
+        line = f"{queue_id}: sender non-delivery notification: {notice_id}"
+        self._write("noticed", "bounce", line, queue_id=queue_id, notice_id=notice_id)
+
+    # master: the appliance
+
+    def started(self, what: str) -> None:
+        """The appliance or one of its processes runs."""
+        self._write("started", "master", f"started: {what}", what=what)
+
+    def stopped(self, what: str) -> None:
+        """The appliance or one of its processes ended as it should."""
+        self._write("stopped", "master", f"stopped: {what}", what=what)
+
+    def died(self, what: str, how: str, again_in: float) -> None:
+        """A process ended on its own; another takes its place."""
+        self._write("died", "master", f"error: {what} died: {how}; again in {again_in:.1f}s", what=what, how=how)
+
+    def reloaded(self, what: str) -> None:
+        """SIGHUP: the new policy is in force."""
+        self._write("reloaded", "master", f"reload: {what}", what=what)
+
+    def reload_failed(self, errors: Sequence[str]) -> None:
+        """SIGHUP: the new files are wrong and the old policy stays in force."""
+        for error in errors:
+            self._write("reload_failed", "master", f"error: reload: the old policy stays: {error}", error=error)
+
+    def warned(self, why: str) -> None:
+        """Something an operator should mend when there is time."""
+        self._seldom(f"warning {why}", "warned", "master", f"warning: {why}", why=why)
+
+    # the one shape of each kind, and the one way out
+
+    def _delivery(
+        self, event: str, word: str, queue_id: str, to: str, relay: str, delay: float, status: str, text: str
+    ) -> None:
+        line = f"{queue_id}: to=<{to}>, relay={relay}, delay={delay:.2g}, dsn={status}, status={word} ({text})"
+        self._write(
+            event, "smtp", line, queue_id=queue_id, to=to, relay=relay, delay=round(delay, 3), dsn=status, reason=text
+        )
+
+    def _seldom(self, key: str, event: str, program: str, line: str, **fields: Any) -> None:
+        """At most once a minute for each key; the counter counts every time."""
+        now = self._clock()
+        last, left_out = self._last.get(key, (-_QUIET_SECONDS, 0))
+        if now - last < _QUIET_SECONDS:
+            self.counters[event] += 1
+            self._last[key] = (last, left_out + 1)
+            return
+        if len(self._last) > 1000:
+            self._last.clear()  # keys carry reasons; a log must not grow memory
+        self._last[key] = (now, 0)
+        more = f" (and {left_out} times more since)" if left_out else ""
+        self._write(event, program, line + more, **fields)
+
+    def _write(self, event: str, program: str, line: str, **fields: Any) -> None:
+        self.counters[event] += 1
+        if self._json:
+            record = {"time": round(self._clock(), 3), "program": program, "pid": os.getpid(), "event": event, **fields}
+            self._sink(json.dumps(record).encode() + b"\n")
+            return
+        if not line.isprintable():
+            line = _UNPRINTABLE.sub("?", line)
+        self._sink(f"{self._stamp()}backupmx/{program}[{os.getpid()}]: {line}\n".encode("utf-8", "replace"))
+
+    def _stamp(self) -> str:
+        if not self._stamped:
+            return ""
+        now = int(self._clock())
+        if now != self._second:
+            self._second = now
+            self._prefix = f"{time.strftime('%b %e %H:%M:%S', time.localtime(now))} {self._host} "
+        return self._prefix
+
+
+def silent() -> Journal:
+    """Counts, writes nothing: for offline commands."""
+    return Journal(sink=lambda line: None)
