@@ -110,7 +110,8 @@ class Journal:
     ) -> None:
         """A command or a message got 4xx or 5xx.  `stage` is CONNECT, HELO, MAIL, RCPT, DATA or END-OF-MESSAGE."""
         to = f" to=<{recipient}>" if recipient else ""
-        text = f"{queue_id}: reject: {stage} from {client}: {reply}; from=<{sender}>{to} proto={client.protocol} helo=<{client.helo}>"
+        who = f"from=<{sender}>{to} proto={client.protocol} helo=<{client.helo}>"
+        text = f"{queue_id}: reject: {stage} from {client}: {reply}; {who}"
         self._write(
             "refused", "smtpd", text,
             queue_id=queue_id, stage=stage, client=str(client), reply=str(reply), sender=sender, recipient=recipient,
@@ -135,7 +136,7 @@ class Journal:
         self, queue_id: str, action: str, header: str, client: Client, envelope: Envelope,
         *, text: str = "", rule: str = "", added: bool = False,
     ) -> None:  # fmt: skip
-        """A rule took an action that Postfix logs too.  `rule` is "header_checks:4", `added` for milter_header_checks."""
+        """A rule took an action that Postfix logs too.  `rule`: "header_checks:4"; `added`: milter_header_checks."""
         first = envelope.recipients[0].address if envelope.recipients else ""
         kind = "milter-header-" if added else ""
         line = (
@@ -264,7 +265,7 @@ class Journal:
     def _delivery(
         self, event: str, word: str, queue_id: str, to: str, relay: str, delay: float, status: str, text: str
     ) -> None:
-        line = f"{queue_id}: to=<{to}>, relay={relay}, delay={delay:.2g}, dsn={status}, status={word} ({text})"
+        line = f"{queue_id}: to=<{to}>, relay={relay}, delay={_seconds(delay)}, dsn={status}, status={word} ({text})"
         self._write(
             event, "smtp", line, queue_id=queue_id, to=to, relay=relay, delay=round(delay, 3), dsn=status, reason=text
         )
@@ -306,3 +307,8 @@ class Journal:
 def silent() -> Journal:
     """Counts, writes nothing: for offline commands."""
     return Journal(sink=lambda line: None)
+
+
+def _seconds(delay: float) -> str:
+    """As Postfix writes a delay: two digits that matter, no exponent."""
+    return f"{delay:.2f}" if delay < 1 else f"{delay:.1f}" if delay < 10 else f"{delay:.0f}"

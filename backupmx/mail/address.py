@@ -13,8 +13,8 @@ Trouble
 import re
 
 # The common path first, one regular expression: this runs for every command.
-_SIMPLE = re.compile(rb" ?<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@((?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?\.)*"
-                     rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?)>(?: +(.*))?")  # fmt: skip
+_HOST = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?"
+_SIMPLE = re.compile(rb" ?<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@((?:" + _HOST + rb"\.)*" + _HOST + rb")>(?: +(.*))?")
 _ATOMS = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+")
 _QUOTED = re.compile(r'"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*"')
 _LABEL = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_\x80-\U0010ffff-]{0,61}[A-Za-z0-9_\x80-\U0010ffff])?")

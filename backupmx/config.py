@@ -1,0 +1,397 @@
+"""config: every setting of backupmx.toml, with its type, its default and its sentence.
+
+`load(path)` reads a file and gives a frozen tree, or raises ConfigTrouble with
+every error at once: file, key, what is wrong, what to write instead.  Unknown
+keys are errors, with "did you mean".  What a later version will do is refused
+as such: a setting that is silently without effect is worse than none.
+
+Paths in the file are relative to the file's own directory; what we write is
+relative to `state_dir`.  `Config.policy_path` and `Config.state_path` apply
+the two rules, so nobody else needs to know them.
+
+Durations are numbers of seconds or "30s", "15m", "5d"; sizes are octets or
+"50MiB".  Everything has a default but `hostname` and `relay.transport_map`.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+SEARCH = (
+    Path("backupmx.toml"),
+    Path("/usr/local/etc/backupmx/backupmx.toml"),
+    Path("/etc/backupmx/backupmx.toml"),
+)
+"""Where a command looks when neither -c nor $BACKUPMX_CONFIG names a file."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|KB|MB|GB|k|K|M|G)?")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_OCTETS = {
+    "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
+    "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30,
+}  # fmt: skip
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+
+
+class ConfigTrouble(Exception):
+    """The configuration cannot be used.  `errors` are sentences: "FILE: KEY: what, and what to write"."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
+
+
+def seconds(value: object) -> object:
+    """ "15m" -> 900.0; numbers pass.  ValueError says what to write."""
+    if isinstance(value, str):
+        if not (match := _DURATION.fullmatch(value.strip())):
+            raise ValueError('a duration is a number with a unit: "30s", "15m", "1h", "5d"')
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+def octets(value: object) -> object:
+    """ "50MiB" -> 52428800; numbers pass."""
+    if isinstance(value, str):
+        if not (match := _SIZE.fullmatch(value.strip())):
+            raise ValueError('a size is a number with a unit: "512KiB", "50MiB", "1GiB"')
+        return int(float(match[1]) * _OCTETS[match[2] or "B"])
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
+Octets = Annotated[int, BeforeValidator(octets), Field(ge=0)]
+OnError = Literal["accept", "defer", "quarantine", "reject"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Smtp(Section):
+    """[smtp]: the door."""
+
+    listen: tuple[str, ...] = ("0.0.0.0:25", "[::]:25")
+    """Addresses and ports to listen on: "0.0.0.0:25", "[::]:25", "127.0.0.1:2525"."""
+    workers: int = Field(0, ge=0, le=256)
+    """Receiving processes; 0 is one for each core."""
+    message_size_limit: Octets = 50 << 20
+    """Larger messages are refused with 552 5.3.4 (Postfix: message_size_limit)."""
+    recipient_limit: int = Field(1000, ge=100)
+    """Recipients a message; more are asked to come in another transaction, 452 4.5.3."""
+    timeout: Seconds = 300.0
+    """A client that says nothing for so long is disconnected, 421 4.4.2 (RFC 5321 4.5.3.2.7)."""
+    stop_timeout: Seconds = 30.0
+    """How long dialogues may take to end when we are told to stop."""
+    connection_limit: int = Field(2000, ge=1)
+    """Open connections a worker; more are told 421 4.7.0."""
+    limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    """Rate and connection limits do not apply to these networks (Postfix: mynetworks)."""
+    tls_chain_files: tuple[str, ...] = ()
+    """Private key and certificate chain, PEM, in this order or in one file; empty: no STARTTLS."""
+    tls_sni_map: str = ""
+    """One certificate a name: lines of "NAME KEY-FILE CHAIN-FILE" (Postfix: tls_server_sni_maps)."""
+    proxy_protocol_from: tuple[str, ...] = ()
+    """Addresses that may speak the PROXY protocol to us."""
+    xclient_from: tuple[str, ...] = ()
+    """Addresses that may use XCLIENT."""
+    etrn_from: tuple[str, ...] = ()
+    """Addresses that may use ETRN."""
+
+
+class Relay(Section):
+    """[relay]: the way to the primaries."""
+
+    transport_map: str
+    """The file that names each domain's primary, in the syntax of transport(5)."""
+    relay_domains: tuple[str, ...] = ()
+    """Domains we take mail for; empty: those of transport_map (`example.jp`, `.example.jp`)."""
+    relay_recipients: str = ""
+    """Who exists: lines of "user@domain OK" or "@domain OK"; empty: everybody in a relay domain."""
+    when_primary_up: Literal["accept", "defer", "verify"] = "accept"
+    """What to do with mail while the primary is up."""
+    on_refusal: Literal["hold", "bounce"] = "hold"
+    """The primary says 5xx after we said 250: keep the mail with its words, or return it to the sender."""
+    bind_address: str = ""
+    """Our address on outgoing connections; empty: the system's choice."""
+    helo_name: str = ""
+    """What we call ourselves to primaries; empty: hostname."""
+    max_rate: float = Field(0, ge=0)
+    """Messages a second to one next hop; 0: no limit."""
+
+
+class Rules(Section):
+    """[rules]: header_checks and its sisters, "[pcre:|regexp:]PATH"; "" is no table."""
+
+    header_checks: str = ""
+    """For the top header block, the six MIME names aside."""
+    mime_header_checks: str = ""
+    """For MIME headers. Postfix's default is header_checks; ours is none (see docs/rules.md)."""
+    nested_header_checks: str = ""
+    """For headers of attached messages. Postfix's default is header_checks; ours is none."""
+    body_checks: str = ""
+    """For body lines."""
+    milter_header_checks: str | None = None
+    """For fields that checks and milters add; left out: the header_checks table."""
+    strict: bool = True
+    """Refuse a table with rules that cannot be used; false: skip them, as Postfix does."""
+    discard: Literal["quarantine", "drop"] = "quarantine"
+    """What DISCARD does with the mail; the client reads the same 250."""
+
+    @property
+    def added(self) -> str:
+        """The table for what checks and milters add."""
+        return self.header_checks if self.milter_header_checks is None else self.milter_header_checks
+
+
+class Virus(Section):
+    """[checks.virus]"""
+
+    engine: str | tuple[str, ...] = "clamd"
+    """clamd, yara (embedded), off, or a list; the first hit wins."""
+    address: str = "unix:/var/run/clamav/clamd"
+    """Where clamd listens: unix:PATH or tcp:HOST:PORT."""
+    timeout: Seconds = 30.0
+    """For one message."""
+    on_error: OnError = "accept"
+    """The engine is away (Postfix: milter_default_action)."""
+    on_unscannable: OnError = "defer"
+    """The engine is there and this message made it fail."""
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (value,) if isinstance(value, str) else value
+        if wrong := [n for n in names if n not in ("clamd", "yara", "off")]:
+            raise ValueError(f"unknown engine {wrong[0]!r}; write clamd, yara or off")
+        if len(names) != 1 and "off" in names:
+            raise ValueError("off stands alone")
+        return value
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """() when the check is off."""
+        names = (self.engine,) if isinstance(self.engine, str) else self.engine
+        return tuple(n for n in names if n != "off")
+
+
+class Spam(Section):
+    """[checks.spam]"""
+
+    engine: Literal["spamd", "rspamd", "builtin", "off"] = "spamd"
+    """spamd, builtin (GTUBE and policy/spam.toml: no SpamAssassin), off."""
+    address: str = "tcp:127.0.0.1:783"
+    """Where spamd listens: unix:PATH or tcp:HOST:PORT."""
+    required_score: float = 17.0
+    """From this score on it is spam."""
+    rules: str = ""
+    """The rule file of the builtin engine; empty: the shipped one."""
+    timeout: Seconds = 30.0
+    """For one message."""
+    on_error: OnError = "accept"
+    """The engine is away."""
+
+
+class Switch(Section):
+    """[checks.spf], [checks.dkim], [checks.dmarc], [checks.arc]"""
+
+    enabled: bool = True
+    """false: not checked, not mentioned in Authentication-Results."""
+
+
+class Checks(Section):
+    """[checks]: what engines and DNS are asked before we say 250."""
+
+    deadline: Seconds = 60.0
+    """All checks together. RFC 5321 4.5.3.2.6 lets a client wait 10 minutes for this reply."""
+    virus: Virus = Virus()
+    spam: Spam = Spam()
+    spf: Switch = Switch()
+    dkim: Switch = Switch()
+    dmarc: Switch = Switch()
+    arc: Switch = Switch()
+
+
+class Milter(Section):
+    """[[milter]]"""
+
+    name: str
+    """For the log."""
+    address: str
+    """unix:PATH or inet:HOST:PORT."""
+    on_error: OnError = "accept"
+    """The milter is away."""
+
+
+class Queue(Section):
+    """[queue]: where accepted mail rests."""
+
+    store: str = "sqlite:queue.db"
+    """A file in state_dir, on a local file system that honours fsync."""
+    lifetime: Seconds = 5 * 86400.0
+    """Returned after this long. RFC 5321 4.5.4.1 asks for at least 4 to 5 days; a secondary may wait 30."""
+    retry_min: Seconds = 300.0
+    """The first wait before another try."""
+    retry_max: Seconds = 3600.0
+    """The longest wait."""
+    min_free: Octets = 200 << 20
+    """With less room than this on the disk new mail is refused with 452 4.3.1."""
+
+
+class Quarantine(Section):
+    """[quarantine]: what a rule discarded."""
+
+    keep: Seconds = 7 * 86400.0
+    """Forgotten after this long."""
+    max_size: Octets = 1 << 30
+    """Oldest out first beyond this."""
+
+
+class Dns(Section):
+    """[dns]"""
+
+    servers: tuple[str, ...] = ()
+    """"IP" or "IP:PORT"; empty: the system's."""
+
+
+class Admin(Section):
+    """[admin]: the page, API, metrics."""
+
+    listen: str = "127.0.0.1:8025"
+    """Where they listen."""
+
+
+class Log(Section):
+    """[log]"""
+
+    format: Literal["postfix", "json"] = "postfix"
+    """Postfix's line shapes, or one JSON object a line."""
+
+
+class Config(Section):
+    """backupmx.toml"""
+
+    hostname: str
+    """Our name in the DNS, in greetings, Received and Authentication-Results."""
+    state_dir: str = ""
+    """Where we write; empty: the directory of this file."""
+    user: str = ""
+    """Dropped to when started as root; empty: stay who we are."""
+    smtp: Smtp = Smtp()
+    relay: Relay
+    rules: Rules = Rules()
+    checks: Checks = Checks()
+    milter: tuple[Milter, ...] = ()
+    queue: Queue = Queue()
+    quarantine: Quarantine = Quarantine()
+    dns: Dns = Dns()
+    admin: Admin = Admin()
+    log: Log = Log()
+    root: Path = Field(Path("."), exclude=True)
+    """The directory of the file itself; not a setting."""
+
+    @field_validator("hostname")
+    @classmethod
+    def _host_name(cls, value: str) -> str:
+        if not _HOST_NAME.fullmatch(value) or "." not in value:
+            raise ValueError("write the full name this host has in DNS, like mx2.example.net")
+        return value
+
+    def policy_path(self, path: str) -> Path:
+        """Of a file the operator writes: relative to the configuration's own directory."""
+        return self.root / path
+
+    def state_path(self, path: str) -> Path:
+        """Of a file we write: relative to state_dir."""
+        return self.root / self.state_dir / path
+
+    def table(self, spec: str) -> str:
+        """A table of [rules] with its path made whole: "pcre:/etc/backupmx/header_checks"; "" stays ""."""
+        kind, colon, path = spec.partition(":")
+        if colon and kind in ("pcre", "regexp"):
+            return path and f"{kind}:{self.policy_path(path)}"
+        return spec and str(self.policy_path(spec))
+
+
+def find(named: str | None = None, environment: Mapping[str, str] = os.environ) -> Path:
+    """The configuration file: -c, $BACKUPMX_CONFIG, then the usual places.  Raises ConfigTrouble."""
+    if named or (named := environment.get("BACKUPMX_CONFIG")):
+        return Path(named)
+    for path in SEARCH:
+        if path.exists():
+            return path
+    places = ", ".join(str(p) for p in SEARCH)
+    raise ConfigTrouble(
+        [f"no configuration found in {places}; name one with -c FILE, or write one with backupmx init DIR"]
+    )
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file.  Raises ConfigTrouble with every error at once."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigTrouble([f"{path}: {why}"]) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """The configuration in a text; `path` is where it stands.  Raises ConfigTrouble."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigTrouble([f"{path}: {error}"]) from None
+    if "root" in values:
+        raise ConfigTrouble([f"{path}: root: unknown key"])
+    try:
+        config = Config.model_validate({**values, "root": path.absolute().parent})
+    except ValidationError as error:
+        raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)]) from None
+    if errors := list(_not_in_this_version(config)):
+        raise ConfigTrouble([f"{path}: {error}" for error in errors])
+    return config
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part not in ("str", "tuple[str, ...]"))
+        if item["type"] == "extra_forbidden":
+            yield f"{key}: unknown key{_did_you_mean(item['loc'])}"
+        elif item["type"] == "missing":
+            yield f"{key}: missing; it has no default"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            yield f"{key}: {message[0].lower()}{message[1:]} (it says {item['input']!r})"
+
+
+def _did_you_mean(place: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in place[:-1]:
+        if isinstance(part, str) and part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            section = Milter if part == "milter" else annotation
+    close = difflib.get_close_matches(str(place[-1]), section.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close and close[0] != "root" else ""
+
+
+def _not_in_this_version(config: Config) -> Iterator[str]:
+    """Settings of the public interface that this version cannot honour yet: said, not ignored."""
+    if config.relay.when_primary_up != "accept":
+        yield 'relay.when_primary_up: this version knows only "accept"'
+    if config.checks.spam.engine == "rspamd":
+        yield "checks.spam.engine: this version knows spamd, builtin and off, not rspamd"
+    for key in ("proxy_protocol_from", "xclient_from", "etrn_from"):
+        if getattr(config.smtp, key):
+            yield f"smtp.{key}: this version does not have it yet; take the line out"
+    if config.milter:
+        yield "milter: this version speaks to no milters yet; take the [[milter]] sections out"
+    if not config.queue.store.startswith("sqlite:"):
+        yield 'queue.store: write "sqlite:FILE"'
