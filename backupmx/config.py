@@ -80,17 +80,17 @@ class Smtp(Section):
 
     listen: tuple[str, ...] = ("0.0.0.0:25", "[::]:25")
     """Addresses and ports to listen on: "0.0.0.0:25", "[::]:25", "127.0.0.1:2525"."""
-    workers: int = Field(0, ge=0, le=256)
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Receiving processes; 0 is one for each core."""
     message_size_limit: Octets = 50 << 20
     """Larger messages are refused with 552 5.3.4 (Postfix: message_size_limit)."""
-    recipient_limit: int = Field(1000, ge=100)
+    recipient_limit: Annotated[int, Field(ge=100)] = 1000
     """Recipients a message; more are asked to come in another transaction, 452 4.5.3."""
     timeout: Seconds = 300.0
     """A client that says nothing for so long is disconnected, 421 4.4.2 (RFC 5321 4.5.3.2.7)."""
     stop_timeout: Seconds = 30.0
     """How long dialogues may take to end when we are told to stop."""
-    connection_limit: int = Field(2000, ge=1)
+    connection_limit: Annotated[int, Field(ge=1)] = 2000
     """Open connections a worker; more are told 421 4.7.0."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Rate and connection limits do not apply to these networks (Postfix: mynetworks)."""
@@ -123,7 +123,7 @@ class Relay(Section):
     """Our address on outgoing connections; empty: the system's choice."""
     helo_name: str = ""
     """What we call ourselves to primaries; empty: hostname."""
-    max_rate: float = Field(0, ge=0)
+    max_rate: Annotated[float, Field(ge=0)] = 0.0
     """Messages a second to one next hop; 0: no limit."""
 
 
