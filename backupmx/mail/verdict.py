@@ -5,7 +5,7 @@ REJECT; REJECT and DEFER beat HOLD; REDIRECT beats FILTER.  HOLD keeps its
 redirect and filter beside it, for the day it is released.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from backupmx.mail.reply import Reply
@@ -43,3 +43,18 @@ class Verdict:
     def ends(self) -> bool:
         """No later stage can change it: what follows is not asked."""
         return self.fate in (Fate.REJECT, Fate.DEFER, Fate.DISCARD)
+
+    def joined(self, other: "Verdict | None") -> "Verdict":
+        """Both at once: the fate that comes first in `Fate`, with its reply and reason; where mail goes is kept."""
+        if other is None or other.fate is Fate.ACCEPT:
+            return self
+        first = self if _RANK[self.fate] <= _RANK[other.fate] else other
+        return replace(
+            first,
+            redirect_to=self.redirect_to or other.redirect_to,
+            filter_to=other.filter_to or self.filter_to,
+            bcc=self.bcc + tuple(a for a in other.bcc if a not in self.bcc),
+        )
+
+
+_RANK = {fate: rank for rank, fate in enumerate(Fate)}

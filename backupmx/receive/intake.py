@@ -24,3 +24,153 @@ learns nothing.  It is kept in quarantine unless `rules.discard` says drop.
 
 Standards: RFC 5321 4.4 (trace), 6.1 (responsibility), 6.3 (loops); RFC 8601.
 """
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from backupmx.check.consequence import consequence
+from backupmx.check.finding import Mail
+from backupmx.check.run import Checks
+from backupmx.check.stamp import apply, fields
+from backupmx.journal import Journal
+from backupmx.mail.envelope import Client, Envelope
+from backupmx.mail.message import Content, Message
+from backupmx.mail.reply import Reply
+from backupmx.mail.verdict import Fate, Verdict
+from backupmx.queue.entry import NewEntry, NewRecipient, Queue, QueueTrouble, State
+from backupmx.receive.trace import received, too_many_hops
+from backupmx.route.transport_map import Routes
+from backupmx.rules.engine import Added, Decision, Judged, Settings, Tables, judge, judge_added
+
+_OFF_LOOP = 256 << 10
+"""Octets of content above which rules that read bodies run in a thread: the loop is never held for long."""
+
+_UNLOGGED = frozenset({"IGNORE", "DUNNO", "OK"})
+"""Actions that leave no line in Postfix's log either (cleanup_act)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an operator's files say; replaced as a whole by a reload."""
+
+    hostname: str
+    tables: Tables
+    routes: Routes
+    checks: Checks
+    rules: Settings = Settings()
+    quarantine: bool = True
+    """False: a discarded message is dropped (rules.discard)."""
+
+
+class Intake:
+    """The first story.  One for each receiving process; `policy` may be replaced between messages."""
+
+    def __init__(self, policy: Policy, queue: Queue, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        self.policy = policy
+        self._queue = queue
+        self._journal = journal
+        self._clock = clock
+
+    async def accept(self, client: Client, envelope: Envelope, content: Content, queue_id: str) -> Reply:
+        """From the final dot to our reply: everything we do to a message, in order."""
+        policy, arrived = self.policy, self._clock()
+        trace = received(client, envelope, policy.hostname, queue_id, arrived)
+        judged = await self._judge(content, policy, trace)
+        self._tell(queue_id, client, envelope, judged.decisions)
+        message, verdict = judged.message, judged.verdict
+        if not verdict.ends:
+            verdict = verdict.joined(too_many_hops(message.headers))
+        if not verdict.ends:
+            message, verdict = await self._check(Mail(message, envelope, client, queue_id), judged.own, verdict, policy)
+        if verdict.fate is not Fate.ACCEPT:
+            self._journal.judged(queue_id, verdict.fate, verdict.reason)
+        if verdict.refuses and verdict.reply is not None:
+            return verdict.reply
+        if verdict.fate is not Fate.DISCARD or policy.quarantine:
+            recipients = tuple(destinations(envelope, verdict, policy.routes.next_hop))
+            entry = NewEntry(
+                queue_id, arrived, envelope, recipients, message, client, _message_id(message), verdict.reason
+            )
+            await self._put(entry)
+        return Reply(250, "2.0.0", f"Ok: queued as {queue_id}")
+
+    async def _judge(self, content: Content, policy: Policy, trace: bytes) -> Judged:
+        tables = policy.tables
+        if len(content.data) > _OFF_LOOP and (tables.mime or tables.nested or tables.body):
+            return await asyncio.to_thread(
+                judge, content, tables, own=(trace,), settings=policy.rules, clock=time.monotonic
+            )
+        return judge(content, tables, own=(trace,), settings=policy.rules, clock=time.monotonic)
+
+    async def _check(self, mail: Mail, own: int, before: Verdict, policy: Policy) -> tuple[Message, Verdict]:
+        """Steps 3 to 5: ask the engines, put their fields on, show each field to milter_header_checks."""
+        findings = await policy.checks.run(mail)
+        for finding in findings:
+            self._journal.found(
+                mail.queue_id, finding.check, finding.engine, finding.seen, finding.detail, finding.seconds
+            )
+        added: Added = judge_added(fields(findings, policy.hostname), policy.tables, before)
+        self._tell(mail.queue_id, mail.client, mail.envelope, added.decisions, added=True)
+        verdict = added.verdict
+        if not verdict.ends:  # a rule's certain word comes before what an absent engine leaves open
+            verdict = verdict.joined(consequence(findings, policy.checks.settings))
+        return apply(mail.message, findings, own, added.fields, policy.hostname), verdict
+
+    async def _put(self, entry: NewEntry) -> None:
+        """Shielded: a client that hangs up now does not stop a commit that may have happened already."""
+        try:
+            await asyncio.shield(self._queue.put(entry))
+        except QueueTrouble as trouble:
+            self._journal.queue_trouble(str(trouble) or type(trouble).__name__)
+            raise
+        self._journal.message_id(entry.id, entry.message_id)
+        self._journal.queued(entry.id, entry.envelope.sender, entry.message.size, len(entry.recipients))
+
+    def _tell(
+        self, queue_id: str, client: Client, envelope: Envelope, decisions: Iterable[Decision], *, added: bool = False
+    ) -> None:
+        for decision in decisions:
+            if decision.action.upper() not in _UNLOGGED:
+                header = decision.header.decode("utf-8", "replace")
+                self._journal.ruled(
+                    queue_id, decision.action.lower(), header, client, envelope,
+                    text=decision.text, rule=f"{decision.table}:{decision.line}", added=added,
+                )  # fmt: skip
+
+
+def destinations(envelope: Envelope, verdict: Verdict, next_hop: Callable[[str], str]) -> Iterable[NewRecipient]:
+    """Pure.  Who gets the message and by which next hop.
+
+    REDIRECT puts one address in place of all (qmgr_message.c); FILTER another
+    next hop, its empty destination being the recipient's domain; BCC adds an
+    address that hears of no failure.  HOLD keeps all three for its release.
+    """
+    state = {Fate.HOLD: State.HELD, Fate.DISCARD: State.DISCARDED}.get(verdict.fate, State.QUEUED)
+    if verdict.redirect_to:
+        yield NewRecipient(verdict.redirect_to, next_hop(verdict.redirect_to), state=state)
+        return
+    seen = set()
+    for recipient in envelope.recipients:
+        if recipient.address not in seen:
+            seen.add(recipient.address)
+            hop = _filtered(verdict.filter_to, recipient.address) or next_hop(recipient.address)
+            yield NewRecipient(recipient.address, hop, recipient.notify, recipient.orcpt, state)
+    for address in verdict.bcc:
+        if address not in seen:
+            seen.add(address)
+            hop = _filtered(verdict.filter_to, address) or next_hop(address)
+            yield NewRecipient(address, hop, "NEVER", "", state)
+
+
+def _filtered(filter_to: str | None, address: str) -> str:
+    """FILTER transport:destination; without a destination the recipient's domain (header_checks(5))."""
+    if not filter_to:
+        return ""
+    return filter_to if not filter_to.endswith(":") else filter_to + address.rpartition("@")[2]
+
+
+def _message_id(message: Message) -> str:
+    ids = message.values(b"Message-ID")
+    return ids[0].decode("utf-8", "replace") if ids else ""

@@ -1,0 +1,5 @@
+"""`python -m backupmx` is `backupmx`."""
+
+from backupmx.operate.cli import main
+
+main()

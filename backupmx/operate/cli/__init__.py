@@ -1,0 +1,63 @@
+"""cli: the command line, `backupmx NOUN VERB`, one file a noun.
+
+A command's module is imported when the command is run, not before:
+`replay-headers` in a loop over a mailbox should not pay for the appliance.
+
+Exit status: 0 = yes, done, nothing found wrong; 1 = no, failed, findings;
+2 = wrong usage or unusable configuration, every error at once.
+"""
+
+import importlib
+import sys
+
+import click
+
+from backupmx import __version__
+from backupmx.config import ConfigTrouble
+
+COMMANDS = {
+    "init": "write the shipped policy set into a directory",
+    "serve": "run the appliance in the foreground",
+    "demo": "the whole job on one screen, with the embedded defaults",
+    "check": "is it right? the configuration",
+    "replay-headers": "what the header rules do to a message, offline",
+    "route": "next hops of an address and the line that chose them",
+    "lint": "mistakes in rule files",
+    "queue": "what waits, and what to do with it",
+    "flush": "deliver now what is deferred",
+    "quarantine": "mail that a rule discarded and policy kept",
+}
+
+
+class Commands(click.Group):
+    """Knows every command's name and sentence; imports only the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"backupmx.operate.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="backupmx", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A secondary MX: takes mail when the primary cannot, checks it, keeps it, brings it."""
+
+
+def main() -> None:
+    """The entry point.  Configuration trouble is status 2 wherever it shows."""
+    try:
+        cli()
+    except ConfigTrouble as trouble:
+        for error in trouble.errors:
+            click.echo(f"backupmx: {error}", err=True)
+        sys.exit(2)
