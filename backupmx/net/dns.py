@@ -1,0 +1,308 @@
+"""dns: the one resolver, for reverse names, MX, SPF, DKIM and DMARC alike.
+
+`lookup` asks one name for one type and gives an Answer; a name that does not
+exist is an answer too.  Answers, also negative ones, are kept for their TTL
+in a cache of bounded size; several who ask the same at once share one query.
+A truncated answer is asked again over TCP.
+
+    receive.session --reverse--> Resolver <--lookup-- relay, check
+    worker threads (pyspf, dkimpy) --Blocking.lookup--> the same cache
+
+Trouble
+    DNSTrouble   no server answered in time, or all said SERVFAIL or REFUSED.
+                 Never the message's fault: temporary.  Remembered for five
+                 seconds, so that a dead resolver costs each name one wait.
+    A name that cannot be put in a query (a label over 63 octets, an empty
+    one) does not exist: Answer.exists is False and nothing is asked.
+
+Names are absolute: no search list, no /etc/hosts (Postfix: smtp_host_lookup =
+dns).  `localhost` is answered here (RFC 6761 6.3).
+
+Why not getaddrinfo for addresses?  It blocks a thread each, has no TTL and
+cannot tell "no such name" from "no answer".
+
+Standards: RFC 1035, RFC 2308 (negative caching), RFC 9520 (failure caching),
+RFC 6840 5.7 (AD asked for in the query).
+"""
+
+import asyncio
+import ipaddress
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import dns.asyncresolver
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+import dns.ttl
+
+from backupmx.mail.reply import Reply
+
+_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+_LOOPBACK = {"A": "127.0.0.1", "AAAA": "::1"}
+_MAX_TTL = 86400.0
+_MAX_NEGATIVE_TTL = 900.0
+# RFC 2308 section 5 allows three hours; a domain's owner who repairs a record waits a quarter of one.
+_TROUBLE_TTL = 5.0
+# RFC 9520 section 3.2: at least one second, at most five minutes.
+_PTR_NAMES = 5
+# More names than this for one address are not a host's name but a list of customers.
+
+
+class DNSTrouble(Exception):
+    """No answer now; ask again later.  The text is for the log."""
+
+    reply = Reply(451, "4.4.3", "Temporary lookup failure")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a name has of one type.  No records and `exists`: the name has others."""
+
+    records: tuple[str, ...]
+    """Presentation form: "10 mx.example.", "192.0.2.1", "host.example.".  TXT: each record's strings
+    joined, bytes that are not UTF-8 as lone surrogates."""
+    exists: bool = True
+    """False: NXDOMAIN."""
+    secure: bool = False
+    """The server says it validated this with DNSSEC (AD).  Worth as much as the way to that server."""
+    ttl: float = 0.0
+    """Seconds it may be kept, as the zone said when it was asked."""
+    strings: tuple[bytes, ...] = ()
+    """TXT only: the octets of each record, in the order of `records`."""
+
+
+_Question: TypeAlias = tuple[str, str]
+_Result: TypeAlias = Answer | str
+"""An answer, or in a few words why there is none."""
+
+
+class Resolver:
+    """Asks, remembers, and asks only once.  Belongs to the event loop it is first used on."""
+
+    def __init__(
+        self,
+        servers: Sequence[str] = (),
+        *,
+        timeout: float = 6.0,
+        cache_size: int = 20_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`servers`: "IP", "IP:PORT" or "[IPv6]:PORT"; none: the system's.  Raises ValueError for anything else."""
+        self.timeout = timeout
+        self._stub = _stub(servers, timeout)
+        self._cache: OrderedDict[_Question, tuple[float, _Result]] = OrderedDict()
+        self._cache_size = cache_size
+        self._clock = clock
+        self._asking: dict[_Question, asyncio.Task[_Result]] = {}
+        # 200 sockets at most: a flood of strange senders must not use up our descriptors.
+        self._sockets = asyncio.Semaphore(200)
+
+    async def lookup(self, name: str, rdtype: str) -> Answer:
+        """The records of that type.  Raises DNSTrouble when nobody can tell now."""
+        question = (name.rstrip(".").lower(), rdtype.upper())
+        if question[0] == "localhost" and question[1] in _LOOPBACK:
+            return Answer((_LOOPBACK[question[1]],), ttl=_MAX_TTL)
+        result = self._remembered(question)
+        if result is None:
+            result = await asyncio.shield(self._ask_once(question))
+        if isinstance(result, str):
+            raise DNSTrouble(f"{name} {rdtype}: {result}")
+        return result
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """A and AAAA together, both asked at once.  Raises DNSTrouble only when it leaves none."""
+        answers = await asyncio.gather(self.lookup(name, "A"), self.lookup(name, "AAAA"), return_exceptions=True)
+        found = tuple(record for a in answers if isinstance(a, Answer) for record in a.records)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not (found and isinstance(answer, DNSTrouble)):
+                raise answer
+        return found
+
+    async def reverse(self, ip: str) -> str:
+        """The name of a client whose forward look-up leads back to it; else "unknown".  Never raises.
+
+        As Postfix names clients: what comes back is fit for a Received: field and a log line.
+        """
+        try:
+            address = ipaddress.ip_address(ip)
+            if address.is_loopback and ip in _LOOPBACK.values():
+                return "localhost"
+            pointers = await self.lookup(address.reverse_pointer, "PTR")
+            for pointer in pointers.records[:_PTR_NAMES]:
+                name = pointer.rstrip(".")
+                if len(name) <= 255 and _HOSTNAME.fullmatch(name) and await self._leads_to(name, address):
+                    return name
+        except (DNSTrouble, ValueError):
+            pass  # "cannot tell" is "unknown" too: a client's name decides nothing here
+        return "unknown"
+
+    def blocking(self, loop: asyncio.AbstractEventLoop, deadline: float) -> "Blocking":
+        """This resolver for a worker thread, for `deadline` seconds from now."""
+        return Blocking(self, loop, time.monotonic() + deadline)
+
+    async def close(self) -> None:
+        """Queries still on their way are given up."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _leads_to(self, name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        forward = await self.lookup(name, "A" if address.version == 4 else "AAAA")
+        return any(ipaddress.ip_address(record) == address for record in forward.records)
+
+    def _remembered(self, question: _Question) -> _Result | None:
+        entry = self._cache.get(question)
+        if entry is None:
+            return None
+        until, result = entry
+        if self._clock() >= until:
+            del self._cache[question]
+            return None
+        self._cache.move_to_end(question)
+        return result
+
+    def _remember(self, question: _Question, result: _Result) -> None:
+        seconds = _TROUBLE_TTL if isinstance(result, str) else result.ttl
+        if seconds <= 0:
+            return
+        self._cache[question] = (self._clock() + seconds, result)
+        while len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+
+    def _ask_once(self, question: _Question) -> asyncio.Task[_Result]:
+        """The query for it that is on its way, or a new one.  It outlives a caller who gives up."""
+        task = self._asking.get(question)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._ask(question))
+            self._asking[question] = task
+            task.add_done_callback(lambda _: self._asking.pop(question, None))
+        return task
+
+    async def _ask(self, question: _Question) -> _Result:
+        try:
+            async with asyncio.timeout(self.timeout), self._sockets:
+                result: _Result = await self._query(*question)
+        except TimeoutError:
+            result = f"no answer in {self.timeout:g} s"
+        except (dns.exception.DNSException, OSError) as trouble:
+            result = " ".join(str(trouble).split()) or type(trouble).__name__
+        self._remember(question, result)
+        return result
+
+    async def _query(self, name: str, rdtype: str) -> Answer:
+        try:
+            qname = dns.name.from_text(name, dns.name.root)
+        except (dns.exception.DNSException, UnicodeError, ValueError):
+            return Answer((), exists=False)
+        try:
+            answer = await self._stub.resolve(
+                qname, rdtype, raise_on_no_answer=False, search=False, lifetime=self.timeout
+            )
+        except dns.resolver.NXDOMAIN as none:
+            response: dns.message.QueryMessage = none.response(qname)  # type: ignore[no-untyped-call]
+            return _nothing(response)
+        return _something(answer)
+
+
+class Blocking:
+    """The resolver as a worker thread sees it: `lookup` waits.
+
+    pyspf and dkimpy ask their questions synchronously.  Every question goes to
+    the event loop and so to the same cache.  After the deadline, or `end()`,
+    each raises DNSTrouble at once: a thread cannot be cancelled, but it stops
+    at its next question.
+    """
+
+    def __init__(self, resolver: Resolver, loop: asyncio.AbstractEventLoop, until: float) -> None:
+        self._resolver = resolver
+        self._loop = loop
+        self._until = until
+
+    def lookup(self, name: str, rdtype: str) -> Answer:
+        """As Resolver.lookup, from another thread than the loop's.  Raises DNSTrouble."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise DNSTrouble(f"{name} {rdtype}: out of time")
+        question = self._resolver.lookup(name, rdtype)
+        try:
+            future = asyncio.run_coroutine_threadsafe(question, self._loop)
+        except RuntimeError:  # the loop is closed: we are shutting down
+            question.close()
+            raise DNSTrouble(f"{name} {rdtype}: shutting down") from None
+        try:
+            return future.result(left)
+        except (TimeoutError, asyncio.CancelledError):
+            future.cancel()
+            raise DNSTrouble(f"{name} {rdtype}: out of time") from None
+
+    def end(self) -> None:
+        """Nobody waits for the thread any more."""
+        self._until = 0.0
+
+
+def _stub(servers: Sequence[str], timeout: float) -> dns.asyncresolver.Resolver:
+    stub = dns.asyncresolver.Resolver(configure=False)
+    if servers:
+        stub.nameservers = [_nameserver(server) for server in servers]
+    else:
+        try:
+            stub.read_resolv_conf("/etc/resolv.conf")
+        except (dns.resolver.NoResolverConfiguration, OSError):
+            stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): what an absent file means
+    stub.cache = None
+    stub.timeout = timeout / 3  # a server's share of the time, so that a second one is asked as well
+    stub.lifetime = timeout
+    stub.flags = dns.flags.RD | dns.flags.AD
+    stub.use_edns(0, 0, 1232)  # DNS flag day 2020: larger answers come over TCP, not in fragments
+    return stub
+
+
+def _nameserver(server: str) -> dns.nameserver.Do53Nameserver:
+    """"192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353"."""  # fmt: skip
+    host, port = server, "53"
+    if server.startswith("["):
+        host, bracket, rest = server[1:].partition("]")
+        port = rest.removeprefix(":") or "53" if bracket else ""
+    elif server.count(":") == 1:
+        host, _, port = server.partition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{server}: not IP, IP:PORT or [IPv6]:PORT")
+    try:
+        return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), int(port))
+    except ValueError:
+        raise ValueError(f"{server}: not IP, IP:PORT or [IPv6]:PORT") from None
+
+
+def _something(answer: dns.resolver.Answer) -> Answer:
+    response = answer.response
+    secure = bool(response.flags & dns.flags.AD)
+    if answer.rrset is None:
+        return Answer((), secure=secure, ttl=min(_least_ttl(response), _MAX_NEGATIVE_TTL))
+    records = tuple(answer.rrset)
+    ttl = min(_least_ttl(response), _MAX_TTL)
+    if answer.rdtype != dns.rdatatype.TXT:
+        return Answer(tuple(record.to_text() for record in records), secure=secure, ttl=ttl)
+    strings = tuple(b"".join(record.strings) for record in records)
+    return Answer(tuple(s.decode("utf-8", "surrogateescape") for s in strings), secure=secure, ttl=ttl, strings=strings)
+
+
+def _nothing(response: dns.message.QueryMessage) -> Answer:
+    ttl = min(_least_ttl(response), _MAX_NEGATIVE_TTL)
+    return Answer((), exists=False, secure=bool(response.flags & dns.flags.AD), ttl=ttl)
+
+
+def _least_ttl(response: dns.message.Message) -> float:
+    """The shortest TTL of the chain; for "nothing", the SOA's.  RFC 2308 5: without a SOA it is not kept."""
+    assert isinstance(response, dns.message.QueryMessage)
+    ttl = response.resolve_chaining().minimum_ttl
+    return 0.0 if ttl >= dns.ttl.MAX_TTL else float(ttl)
