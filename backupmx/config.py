@@ -294,8 +294,8 @@ class Config(Section):
     dns: Dns = Dns()
     admin: Admin = Admin()
     log: Log = Log()
-    root: Path = Field(Path("."), exclude=True)
-    """The directory of the file itself; not a setting."""
+    path: Path = Field(Path("backupmx.toml"), exclude=True)
+    """The file itself; not a setting."""
 
     @field_validator("hostname")
     @classmethod
@@ -306,11 +306,17 @@ class Config(Section):
 
     def policy_path(self, path: str) -> Path:
         """Of a file the operator writes: relative to the configuration's own directory."""
-        return self.root / path
+        return self.path.parent / path
 
     def state_path(self, path: str) -> Path:
         """Of a file we write: relative to state_dir."""
-        return self.root / self.state_dir / path
+        return self.path.parent / self.state_dir / path
+
+    @property
+    def queue_store(self) -> str:
+        """queue.store with its path made whole: "sqlite:/var/spool/backupmx/queue.db"."""
+        kind, _, path = self.queue.store.partition(":")
+        return f"{kind}:{self.state_path(path)}"
 
     def table(self, spec: str) -> str:
         """A table of [rules] with its path made whole: "pcre:/etc/backupmx/header_checks"; "" stays ""."""
@@ -349,10 +355,10 @@ def parse(text: str, path: Path) -> Config:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigTrouble([f"{path}: {error}"]) from None
-    if "root" in values:
-        raise ConfigTrouble([f"{path}: root: unknown key"])
+    if "path" in values:
+        raise ConfigTrouble([f"{path}: path: unknown key"])
     try:
-        config = Config.model_validate({**values, "root": path.absolute().parent})
+        config = Config.model_validate({**values, "path": path.absolute()})
     except ValidationError as error:
         raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)]) from None
     if errors := list(_not_in_this_version(config)):
@@ -379,7 +385,7 @@ def _did_you_mean(place: tuple[int | str, ...]) -> str:
             annotation = section.model_fields[part].annotation
             section = Milter if part == "milter" else annotation
     close = difflib.get_close_matches(str(place[-1]), section.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close and close[0] != "root" else ""
+    return f"; did you mean {close[0]}?" if close and close[0] != "path" else ""
 
 
 def _not_in_this_version(config: Config) -> Iterator[str]:

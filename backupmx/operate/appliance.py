@@ -1,0 +1,212 @@
+"""appliance: the supervisor.  Sockets, identity, children, signals: start, run, stop.
+
+    serve ─► Appliance ─fork─► relay     one: claims from the queue, brings mail to the primaries
+                       └fork─► worker    several: the door, one event loop each
+
+The supervisor binds the ports (as root when asked), takes the lock of the
+state directory, drops to `user`, and forks.  Every worker has listening
+sockets of its own on the same addresses (SO_REUSEPORT); the supervisor keeps
+them open, so connections that waited for a worker that died are served by its
+successor.
+
+    SIGTERM, SIGINT   children end their dialogues and attempts, then we go
+    SIGHUP            the policy is read again; a wrong file keeps the old one
+    a child dies      it is replaced, after a wait that grows while it keeps dying
+    we die (kill -9)  the children see the pipe close, end their work and go;
+                      until then they hold the lock, so no second appliance
+                      starts on the same queue
+
+Why fork and not a pool of threads?  The work is Python; a core each is what
+makes it fast.  Why not exec?  A child needs nothing but what was loaded and
+checked already, and starts in milliseconds.
+"""
+
+import fcntl
+import os
+import pwd
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backupmx.config import Config, ConfigTrouble, load
+from backupmx.journal import Journal
+from backupmx.operate import deliver, worker
+from backupmx.operate.policy import read_policy
+from backupmx.receive.listen import open_sockets
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 60.0
+_STEADY = 30.0
+"""A child that lived so long was all right: its next death waits _FIRST_WAIT again."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One place for a process: who sits there now, and when the next may."""
+
+    name: str
+    main: Callable[[], int]
+    pid: int = 0
+    started: float = 0.0
+    wait: float = _FIRST_WAIT
+    again_at: float = 0.0
+
+
+class Appliance:
+    """One appliance on one state directory.  `run` returns the exit status."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._config: Config = load(path)
+        self._journal = Journal(format=self._config.log.format)
+        self._children: list[Child] = []
+        self._stopping = False
+        self._lock = -1
+        self._pipe = (-1, -1)
+
+    def run(self) -> int:
+        """Start everything, wait for signals, stop everything."""
+        read_policy(self._config)
+        sockets = self._open()
+        self._lock = lock(self._config)
+        self._pipe = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        deliver.prepare(self._config, self._journal)
+        self._children = list(self._places(sockets))
+        for child in self._children:
+            self._start(child)
+        self._journal.started(f"{len(sockets)} workers on {', '.join(self._config.smtp.listen)}, one relay")
+        while not (self._stopping and not any(child.pid for child in self._children)):
+            self._wait()
+        self._journal.stopped("backupmx")
+        return 0
+
+    def _open(self) -> list[list[socket.socket]]:
+        """Listening sockets for each worker; then the identity we work under."""
+        count = self._config.smtp.workers or os.cpu_count() or 1
+        try:
+            sockets = [open_sockets(self._config.smtp.listen) for _ in range(count)]
+        except OSError as error:
+            raise ConfigTrouble([f"{self._path}: smtp.listen: {error.strerror}: {error}"]) from None
+        become(self._config.user)
+        os.umask(0o077)
+        return sockets
+
+    def _places(self, sockets: list[list[socket.socket]]) -> "list[Child]":
+        def receiving(mine: list[socket.socket]) -> Callable[[], int]:
+            return lambda: worker.main(self._config, mine, self._pipe[0])
+
+        relay = Child("relay", lambda: deliver.main(self._config, self._pipe[0]))
+        return [relay, *(Child(f"worker {n}", receiving(mine)) for n, mine in enumerate(sockets, 1))]
+
+    def _wait(self) -> None:
+        """One signal, or the time at which a child may be started again."""
+        now = time.monotonic()
+        vacant = [c.again_at for c in self._children if not c.pid and not self._stopping]
+        timeout = max(0.0, min(vacant, default=now + 3600) - now)
+        info = signal.sigtimedwait(_SIGNALS, timeout)
+        if info is not None:
+            if info.si_signo == signal.SIGHUP:
+                self._reload()
+            elif info.si_signo in (signal.SIGTERM, signal.SIGINT):
+                self._stop()
+        self._reap()
+        for child in self._children:
+            if not child.pid and not self._stopping and child.again_at <= time.monotonic():
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        child.started = time.monotonic()
+        pid = os.fork()
+        if pid:
+            child.pid = pid
+            return
+        status = 70
+        try:
+            os.close(self._pipe[1])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            status = child.main()
+        except BaseException as error:
+            self._journal.bug(child.name, error)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        for child in self._children:
+            if not child.pid:
+                continue
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if not pid:
+                continue
+            child.pid = 0
+            if not self._stopping:
+                self._died(child, status)
+
+    def _died(self, child: Child, status: int) -> None:
+        lived = time.monotonic() - child.started
+        child.wait = _FIRST_WAIT if lived > _STEADY else min(child.wait * 2, _LONGEST_WAIT)
+        child.again_at = time.monotonic() + child.wait
+        how = f"signal {-status}" if (status := os.waitstatus_to_exitcode(status)) < 0 else f"status {status}"
+        self._journal.died(child.name, how, child.wait)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._signal(signal.SIGTERM)
+
+    def _reload(self) -> None:
+        """The new files are read here first: only what is right reaches the children."""
+        try:
+            config = load(self._path)
+            read_policy(config)
+        except ConfigTrouble as trouble:
+            self._journal.reload_failed(trouble.errors)
+            return
+        if fixed := changed_sections(self._config, config):
+            self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
+        self._signal(signal.SIGHUP)
+        self._journal.reloaded("policy read again")
+
+    def _signal(self, number: int) -> None:
+        for child in self._children:
+            if child.pid:
+                os.kill(child.pid, number)
+
+
+def changed_sections(old: Config, new: Config) -> list[str]:
+    """Pure.  What a reload cannot apply, by name."""
+    return [name for name in ("state_dir", "user", "smtp", "queue", "log") if getattr(old, name) != getattr(new, name)]
+
+
+def lock(config: Config) -> int:
+    """The state directory is ours alone; children inherit the lock.  Raises ConfigTrouble."""
+    path = config.state_path("lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigTrouble([f"{path}: another backupmx works on this queue; stop it first"]) from None
+    except OSError as error:
+        raise ConfigTrouble([f"{path}: {error.strerror}; make it writable for the user backupmx runs as"]) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d\n" % os.getpid())
+    return descriptor
+
+
+def become(user: str) -> None:
+    """Give up root for `user`; nothing when we are not root or none is named.  Raises ConfigTrouble."""
+    if not user or os.geteuid() != 0:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigTrouble([f'user: no user "{user}" here; create it, or write user = ""']) from None
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)

@@ -1,0 +1,51 @@
+"""check: is it right?  Today: the configuration and every file it names."""
+
+import sys
+
+import click
+
+from backupmx.config import Config, ConfigTrouble
+from backupmx.operate.cli.options import config_option, json_option, load_config, write_json
+
+
+@click.group("check")
+def command() -> None:
+    """Is it right?  0 good, 1 findings, 2 unusable."""
+
+
+@command.command("config")
+@config_option
+@json_option
+def check_config(config_file: str | None, as_json: bool) -> None:
+    """Read the configuration and every file it names, and say all that is wrong at once."""
+    from backupmx.operate.policy import read_policy
+
+    try:
+        config = load_config(config_file)
+        files = read_policy(config)
+    except ConfigTrouble as trouble:
+        if as_json:
+            write_json({"usable": False, "errors": trouble.errors, "findings": []})
+            sys.exit(2)
+        raise
+    findings = [*files.warnings, *remarks(config)]
+    if as_json:
+        write_json({"usable": True, "errors": [], "findings": findings})
+    else:
+        for finding in findings:
+            click.echo(finding)
+        click.echo(f"{config.path}: usable, {len(findings)} finding{'s' if len(findings) != 1 else ''}")
+    sys.exit(1 if findings else 0)
+
+
+def remarks(config: Config) -> list[str]:
+    """What works and still deserves a word."""
+    found = []
+    if not config.relay.relay_recipients:
+        found.append(
+            "relay.relay_recipients: every address of a relay domain is accepted, also those that do not exist;"
+            " name a file of known recipients"
+        )
+    if not config.smtp.tls_chain_files:
+        found.append("smtp.tls_chain_files: no certificate, so STARTTLS is not offered and mail arrives in clear")
+    return found

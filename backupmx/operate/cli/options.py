@@ -1,0 +1,57 @@
+"""options: what several commands have in common."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from backupmx.config import Config, find, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(command: F) -> F:
+    """-c FILE, as every command takes it."""
+    return click.option("-c", "--config", "config_file", metavar="FILE", help="The configuration file.")(command)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")(command)
+
+
+def load_config(config_file: str | None) -> Config:
+    """The configuration a command works with.  Raises ConfigTrouble (status 2)."""
+    return load(find(config_file))
+
+
+def write_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def on_terminal() -> bool:
+    """Colour, tables and progress bars are for people; a pipe gets plain lines."""
+    return sys.stdout.isatty()
+
+
+def ago(seconds: float) -> str:
+    """A length of time in one or two units: "45s", "12m", "3h 5m", "2d 4h"."""
+    minutes, _ = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m" if minutes else f"{int(seconds)}s"
+
+
+def size(octets: int) -> str:
+    """ "512", "4.1K", "3.0M"."""
+    value = float(octets)
+    for unit in ("", "K", "M"):
+        if value < 1024:
+            return f"{value:.0f}" if not unit else f"{value:.1f}{unit}"
+        value /= 1024
+    return f"{value:.1f}G"

@@ -1,0 +1,43 @@
+"""loop: an event loop for one process, and what the process is told from outside."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any, Literal
+
+Word = Literal["reload", "stop"]
+
+
+def run(story: Coroutine[Any, Any, int]) -> int:
+    """Run on uvloop where it is installed (an extra: FreeBSD has no wheel), else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(story)
+    return int(uvloop.run(story))
+
+
+class Told:
+    """Signals and the supervisor's pipe as words, in order: SIGHUP "reload"; SIGTERM, or its death, "stop".
+
+    `supervisor` is the reading end of a pipe nobody writes to: it becomes
+    readable when the supervisor is gone, however it went.  -1: no supervisor.
+    """
+
+    def __init__(self, supervisor: int = -1) -> None:
+        loop = asyncio.get_running_loop()
+        self._words: asyncio.Queue[Word] = asyncio.Queue()
+        loop.add_signal_handler(signal.SIGHUP, self._words.put_nowait, "reload")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._words.put_nowait, "stop")
+        if supervisor >= 0:
+            loop.add_reader(supervisor, self._orphaned, supervisor)
+
+    def _orphaned(self, supervisor: int) -> None:
+        asyncio.get_running_loop().remove_reader(supervisor)
+        os.close(supervisor)
+        self._words.put_nowait("stop")
+
+    async def word(self) -> Word:
+        return await self._words.get()
