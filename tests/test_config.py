@@ -1,0 +1,108 @@
+"""backupmx.toml: every error at once, with its key and what to write instead."""
+
+from pathlib import Path
+
+import pytest
+
+from backupmx.config import Config, ConfigTrouble, find, load, octets, parse, seconds
+
+SMALLEST = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "transport.map"\n'
+HERE = Path("/etc/backupmx/backupmx.toml")
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigTrouble) as caught:
+        parse(text, HERE)
+    return [error.removeprefix(f"{HERE}: ") for error in caught.value.errors]
+
+
+def test_two_lines_are_a_configuration() -> None:
+    """A host name and a transport map are enough; everything else has its default."""
+    config = parse(SMALLEST, HERE)
+    assert config.smtp.message_size_limit == 50 << 20
+    assert config.checks.spam.required_score == 17.0
+    assert config.relay.on_refusal == "hold"
+
+
+def test_every_error_is_told_at_once() -> None:
+    """An unknown key, a bad duration and a missing setting are one list, each with its key."""
+    told = errors('hostname = "mx2"\n[smtp]\nworkrs = 2\ntimeout = "5 x"\n[relay]\non_refusal = "drop"\n')
+    assert [error.split(": ")[0] for error in told] == [
+        "hostname",
+        "smtp.timeout",
+        "smtp.workrs",
+        "relay.transport_map",
+        "relay.on_refusal",
+    ]
+    assert "did you mean workers?" in told[2]
+
+
+def test_broken_toml_names_its_line() -> None:
+    """A file that is no TOML says where it stops being it."""
+    assert "line 1" in errors("hostname = \n")[0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "key"),
+    [
+        ("when_primary_up = 'defer'", "relay.when_primary_up"),
+        ("[checks.spam]\nengine = 'rspamd'", "checks.spam.engine"),
+        ("[smtp]\nxclient_from = ['192.0.2.1']", "smtp.xclient_from"),
+        ("[[milter]]\nname = 'opendkim'\naddress = 'unix:/x'", "milter"),
+    ],
+)
+def test_what_this_version_lacks_is_refused(extra: str, key: str) -> None:
+    """A setting that would be silently without effect is an error instead."""
+    assert errors(SMALLEST + extra)[0].startswith(key)
+
+
+def test_paths_stand_beside_the_file() -> None:
+    """What the operator writes is relative to the configuration, what we write to state_dir."""
+    config = parse('state_dir = "/var/spool/backupmx"\n' + SMALLEST, HERE)
+    assert config.policy_path("header_checks") == Path("/etc/backupmx/header_checks")
+    assert config.table("regexp:rules") == "regexp:/etc/backupmx/rules"
+    assert config.table("") == ""
+    assert config.queue_store == "sqlite:/var/spool/backupmx/queue.db"
+
+
+def test_added_headers_meet_header_checks_by_default() -> None:
+    """milter_header_checks left out is the header_checks table; "" is none."""
+    shared = parse(SMALLEST + '[rules]\nheader_checks = "h"\n', HERE)
+    none = parse(SMALLEST + '[rules]\nheader_checks = "h"\nmilter_header_checks = ""\n', HERE)
+    assert (shared.rules.added, none.rules.added) == ("h", "")
+
+
+@pytest.mark.parametrize(("text", "value"), [("30s", 30.0), ("15m", 900.0), ("5d", 432000.0), (7, 7)])
+def test_durations(text: object, value: float) -> None:
+    """A duration is a number of seconds or a number with a unit."""
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("50MiB", 52428800), ("512 KiB", 524288), ("10", 10), (3, 3)])
+def test_sizes(text: object, value: int) -> None:
+    """A size is a number of octets or a number with a unit."""
+    assert octets(text) == value
+
+
+def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """-c, then $BACKUPMX_CONFIG, then ./backupmx.toml; else status 2 with all places named."""
+    monkeypatch.chdir(tmp_path)
+    assert find("x.toml", {"BACKUPMX_CONFIG": "y.toml"}) == Path("x.toml")
+    assert find(None, {"BACKUPMX_CONFIG": "y.toml"}) == Path("y.toml")
+    with pytest.raises(ConfigTrouble, match="no configuration found"):
+        find(None, {})
+    (tmp_path / "backupmx.toml").write_text(SMALLEST)
+    assert find(None, {}) == Path("backupmx.toml")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A missing file is one clear sentence."""
+    with pytest.raises(ConfigTrouble, match="No such file"):
+        load(tmp_path / "none.toml")
+
+
+def test_the_tree_is_frozen() -> None:
+    """Nobody changes a setting while mail flows."""
+    config: Config = parse(SMALLEST, HERE)
+    with pytest.raises(ValueError, match="frozen"):
+        config.hostname = "x"  # type: ignore[misc]

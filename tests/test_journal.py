@@ -1,0 +1,85 @@
+"""The journal: Postfix's line shapes, one counter an event, nothing unprintable."""
+
+import json
+
+from backupmx.journal import Journal
+from backupmx.mail.envelope import Client, Envelope, Recipient
+from backupmx.mail.reply import Reply
+
+CLIENT = Client("192.0.2.1", 2525, "mail.upstream.example", "mail.upstream.example", "ESMTP")
+
+
+def journal(lines: list[bytes], **settings: object) -> Journal:
+    return Journal(sink=lines.append, clock=lambda: 1_000_000.0, host="mx2.example.net", stamped=False, **settings)  # type: ignore[arg-type]
+
+
+def test_a_refusal_has_postfix_shape() -> None:
+    """A refused recipient is one NOQUEUE line, as pflogsumm reads it."""
+    lines: list[bytes] = []
+    reply = Reply(554, "5.7.1", "<x@other.example>: Relay access denied")
+    journal(lines).refused("RCPT", CLIENT, reply, sender="a@b.example", recipient="x@other.example")
+    assert lines[0].split(b": ", 1)[1] == (
+        b"NOQUEUE: reject: RCPT from mail.upstream.example[192.0.2.1]: 554 5.7.1 <x@other.example>:"
+        b" Relay access denied; from=<a@b.example> to=<x@other.example> proto=ESMTP helo=<mail.upstream.example>\n"
+    )
+
+
+def test_a_delivery_has_postfix_shape() -> None:
+    """status=sent, with relay, delay and dsn."""
+    lines: list[bytes] = []
+    journal(lines).delivered("QID", "u@example.jp", "p[127.0.0.1]:25", 0.123, "2.0.0", "250 2.0.0 Ok")
+    assert lines[0].split(b": ", 1)[1] == (
+        b"QID: to=<u@example.jp>, relay=p[127.0.0.1]:25, delay=0.12, dsn=2.0.0, status=sent (250 2.0.0 Ok)\n"
+    )
+
+
+def test_control_bytes_become_question_marks() -> None:
+    """No header, reply or address can write a log line of its own."""
+    lines: list[bytes] = []
+    envelope = Envelope("a@b.example", (Recipient("u@example.jp"),))
+    journal(lines).ruled("QID", "discard", "X: a\nforged line\x1b[2J\udc80", CLIENT, envelope, rule="header_checks:2")
+    assert lines[0].count(b"\n") == 1
+    assert b"header X: a?forged line?[2J? from mail" in lines[0]
+    assert lines[0].endswith(b"[header_checks:2]\n")
+
+
+def test_what_repeats_is_told_once_a_minute() -> None:
+    """An engine that is away for a thousand messages is one line; the counter knows all of them."""
+    lines: list[bytes] = []
+    clock = [1000.0]
+    told = Journal(sink=lines.append, clock=lambda: clock[0], host="mx2", stamped=False)
+    for _ in range(1000):
+        told.engine_down("clamd", "connection refused")
+    clock[0] += 61
+    told.engine_down("clamd", "connection refused")
+    assert len(lines) == 2
+    assert b"999 times more" in lines[1]
+    assert told.counters["engine_down"] == 1001
+
+
+def test_json_has_the_same_events() -> None:
+    """log.format = "json": one object a line, with the event's fields."""
+    lines: list[bytes] = []
+    journal(lines, format="json").queued("QID", "a@b.example", 1234, 2)
+    event = json.loads(lines[0])
+    assert (event["event"], event["queue_id"], event["size"], event["program"]) == ("queued", "QID", 1234, "qmgr")
+
+
+def test_a_bug_is_told_whole() -> None:
+    """A traceback is in the log, a line each."""
+    lines: list[bytes] = []
+    try:
+        raise ValueError("unforeseen")
+    except ValueError as error:
+        journal(lines).bug("session", error)
+    assert lines[0].endswith(b"error: session: ValueError\n")
+    assert lines[-1].endswith(b"ValueError: unforeseen\n")
+
+
+def test_syslog_stamp() -> None:
+    """Without systemd a line begins with time and host, as syslog writes them."""
+    lines: list[bytes] = []
+    Journal(sink=lines.append, clock=lambda: 1_000_000.0, host="mx2.example.net", stamped=True).started("x")
+    words = lines[0].split()
+    assert words[0] == b"Jan"
+    assert words[3] == b"mx2"
