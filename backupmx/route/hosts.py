@@ -39,6 +39,7 @@ from typing import Protocol
 from backupmx.mail.reply import Reply
 from backupmx.net.dns import Answer, DNSTrouble
 from backupmx.route.next_hop import Destination
+from backupmx.route.transport_map import fold
 
 _NATIVE_SECONDS = 10.0
 _MOST_NAMES = 10
@@ -127,7 +128,7 @@ async def _by_mx(
 ) -> list[Host]:
     domain = destination.host
     try:
-        answer = await resolver.lookup(_ascii(domain), "MX")
+        answer = await resolver.lookup(fold(domain), "MX")
     except DNSTrouble as trouble:
         raise NoHosts(Reply(451, "4.4.3", f"Host or domain name not found: {trouble}")) from None
     if not answer.exists:
@@ -171,9 +172,7 @@ def _best_first(
 async def _without_mx(destination: Destination, resolver: Resolver, own: Callable[[str], bool]) -> list[Host]:
     found = await _addresses(destination.host, resolver)
     if not found:
-        raise NoHosts(
-            Reply(550, "5.4.4", f"Host or domain name not found: {destination.host} has no MX and no address")
-        )
+        raise NoHosts(Reply(550, "5.4.4", f"Host or domain name not found: {destination.host} has neither MX nor A"))
     hosts = [Host(destination.host, address, destination.port) for address in found]
     if any(_is_self(host, own) for host in hosts):
         raise _loop(destination)
@@ -201,7 +200,7 @@ async def _addresses(name: str, resolver: Resolver) -> tuple[str, ...]:
     except ValueError:
         pass  # a name, then
     answers = await asyncio.gather(
-        *(resolver.lookup(_ascii(name), rdtype) for rdtype in ("A", "AAAA")), return_exceptions=True
+        *(resolver.lookup(fold(name), rdtype) for rdtype in ("A", "AAAA")), return_exceptions=True
     )
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, DNSTrouble):
@@ -243,12 +242,3 @@ def _is_self(host: Host, own: Callable[[str], bool]) -> bool:
 
 def _loop(destination: Destination) -> NoHosts:
     return NoHosts(Reply(451, "4.4.6", f"mail for {destination.host} loops back to myself"), loops=True)
-
-
-def _ascii(name: str) -> str:
-    if name.isascii():
-        return name
-    try:
-        return name.encode("idna").decode()
-    except UnicodeError:
-        return name  # the resolver answers "does not exist"

@@ -31,8 +31,6 @@ from dataclasses import dataclass
 
 _SERVICES = {"smtp": 25, "lmtp": 24, "submission": 587}
 _HOST = re.compile(r"[\w\x80-\U0010ffff](?:[\w.\x80-\U0010ffff-]{0,252}[\w\x80-\U0010ffff])?\.?", re.ASCII)
-    r"[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_.\x80-\U0010ffff-]{0,252}[A-Za-z0-9_\x80-\U0010ffff])?\.?"
-)
 _STATUS = re.compile(r"[245](\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
 TRANSPORTS = ("smtp", "relay", "lmtp", "error", "retry", "discard")
