@@ -1,0 +1,94 @@
+"""quarantine: mail that a rule discarded and policy kept."""
+
+import sys
+import time
+
+import click
+
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
+from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.cli.verbs import Verb, entries, run_verb, unknown
+from backupmx.queue.entry import Queue, QueuedEntry, State
+
+_KEPT = (State.DISCARDED,)
+
+
+@click.group("quarantine")
+def command() -> None:
+    """Mail that a rule discarded and policy kept (rules.discard = "quarantine")."""
+
+
+def as_object(entry: QueuedEntry) -> dict[str, object]:
+    """Pure.  One line of `quarantine list --json`."""
+    return {
+        "queue_id": entry.id,
+        "arrival_time": int(entry.arrived),
+        "message_size": entry.size,
+        "message_id": entry.message_id,
+        "sender": entry.sender,
+        "recipients": [r.address for r in entry.recipients if r.state in _KEPT],
+        "reason": entry.reason,
+    }
+
+
+def _in_quarantine(entry: QueuedEntry) -> bool:
+    return any(r.state in _KEPT for r in entry.recipients)
+
+
+@command.command("list")
+@config_option
+@json_option
+def list_(config_file: str | None, as_json: bool) -> None:
+    """What is kept, oldest first, and the rule that took it."""
+
+    async def work(queue: Queue) -> int:
+        count = 0
+        async for entry in entries(queue):
+            if not _in_quarantine(entry):
+                continue
+            count += 1
+            if as_json:
+                write_json(as_object(entry))
+            else:
+                age = ago(time.time() - entry.arrived)
+                click.echo(f"{entry.id}  {size(entry.size):>6}  {age:>7}  {entry.sender or '<>'}  {entry.reason}")
+        return count
+
+    count = with_queue(load_config(config_file), work)
+    if not as_json:
+        click.echo(f"{count} message{'s' if count != 1 else ''} in quarantine" if count else "Quarantine is empty.")
+
+
+@command.command("show")
+@click.argument("id")
+@config_option
+@json_option
+def show(id: str, config_file: str | None, as_json: bool) -> None:
+    """One message: who sent it to whom, and the rule that took it."""
+
+    async def work(queue: Queue) -> QueuedEntry | None:
+        found = await queue.waiting(id=id)
+        return found[0] if found and _in_quarantine(found[0]) else None
+
+    entry = with_queue(load_config(config_file), work)
+    if entry is None:
+        unknown(id)
+        sys.exit(1)
+    if as_json:
+        write_json(as_object(entry))
+        return
+    for name, value in as_object(entry).items():
+        click.echo(f"{name:<14} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _verb(verb: Verb, help: str) -> None:
+    @command.command(verb.name, help=help)
+    @click.argument("ids", nargs=-1, metavar="ID[:ADDRESS]…")
+    @click.option("--all", "everything", is_flag=True, help="Everything in quarantine.")
+    @click.option("--yes", is_flag=True, help="With --all: really.", hidden=not verb.destroys)
+    @config_option
+    def change(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
+        run_verb(verb, ids, everything, yes, config_file)
+
+
+_verb(Verb("delete", _KEPT, State.DELETED, "deleted", destroys=True), "Remove it for good.")

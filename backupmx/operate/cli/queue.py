@@ -1,0 +1,160 @@
+"""queue: what waits, for whom, why, and what to do with it.
+
+An ID is a message's; `ID:ADDRESS` is one recipient of it.  What destroys
+wants an ID, or `--all --yes`.
+"""
+
+import sys
+import time
+from collections.abc import Iterable
+
+import click
+
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
+from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
+from backupmx.queue.entry import Queue, QueuedEntry, QueuedRecipient, State
+
+_NAMES = {State.QUEUED: "incoming", State.DEFERRED: "deferred", State.HELD: "hold", State.REFUSED: "refused"}
+
+
+@click.group("queue")
+def command() -> None:
+    """What waits, and what to do with it.  An ID is a message's; ID:ADDRESS is one recipient of it."""
+
+
+def queue_name(recipients: Iterable[QueuedRecipient]) -> str:
+    """Pure.  Postfix's name for where an entry is: active while an attempt has it, then the worst first."""
+    states = list(recipients)
+    if any(r.leased for r in states):
+        return "active"
+    for state in (State.REFUSED, State.HELD, State.DEFERRED):
+        if any(r.state is state for r in states):
+            return _NAMES[state]
+    return "incoming"
+
+
+def as_object(entry: QueuedEntry) -> dict[str, object]:
+    """Pure.  One line of `queue list --json`: postqueue -j, and what it lacks."""
+    waiting = [r for r in entry.recipients if r.state in WAITING]
+    return {
+        "queue_name": queue_name(waiting),
+        "queue_id": entry.id,
+        "arrival_time": int(entry.arrived),
+        "message_size": entry.size,
+        "sender": entry.sender,
+        "recipients": [
+            {
+                "address": r.address,
+                "next_hop": r.next_hop,
+                "delay_reason": r.reason,
+                "attempts": r.attempts,
+                "next_attempt": int(r.next_attempt),
+            }
+            for r in waiting
+        ],
+    }
+
+
+@command.command("list")
+@config_option
+@json_option
+def list_(config_file: str | None, as_json: bool) -> None:
+    """Everything that waits, oldest first."""
+
+    async def work(queue: Queue) -> int:
+        count = 0
+        now = time.time()
+        async for entry in entries(queue):
+            if not any(r.state in WAITING for r in entry.recipients):
+                continue
+            count += 1
+            if as_json:
+                write_json(as_object(entry))
+            else:
+                _print(entry, now)
+        return count
+
+    count = with_queue(load_config(config_file), work)
+    if not as_json:
+        click.echo(f"{count} message{'s' if count != 1 else ''} in the queue" if count else "The queue is empty.")
+
+
+def _print(entry: QueuedEntry, now: float) -> None:
+    waiting = [r for r in entry.recipients if r.state in WAITING]
+    head = f"{entry.id}  {queue_name(waiting):<8} {size(entry.size):>6}  {ago(now - entry.arrived):>7}"
+    click.echo(f"{head}  {entry.sender or '<>'}")
+    for r in waiting:
+        due = f", next try in {ago(r.next_attempt - now)}" if r.next_attempt > now else ""
+        why = f" ({r.reason or entry.reason})" if r.reason or entry.reason else ""
+        click.echo(f"    {r.address}  via {r.next_hop}{due}{why}")
+
+
+@command.command("show")
+@click.argument("id")
+@config_option
+@json_option
+def show(id: str, config_file: str | None, as_json: bool) -> None:
+    """One message: envelope, each recipient's state, and its header block."""
+
+    async def work(queue: Queue) -> bool:
+        found = await queue.waiting(id=id)
+        for entry in found:
+            if as_json:
+                write_json({**as_object(entry), "message_id": entry.message_id, "reason": entry.reason})
+                continue
+            click.echo(f"id          {entry.id}\nsender      {entry.sender or '<>'}\nsize        {entry.size}")
+            click.echo(f"arrived     {time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(entry.arrived))}")
+            click.echo(f"message-id  {entry.message_id or '-'}\nreason      {entry.reason or '-'}")
+            for r in entry.recipients:
+                click.echo(f"recipient   {r.address}  {r.state}  via {r.next_hop}  tries {r.attempts}  {r.reason}")
+        return bool(found)
+
+    found = with_queue(load_config(config_file), work)
+    if not found:
+        unknown(id)
+        sys.exit(1)
+
+
+def _verb(verb: Verb, help: str) -> None:
+    """Add one verb that changes states: they differ in the states and the words."""
+
+    @command.command(verb.name, help=help)
+    @click.argument("ids", nargs=-1, metavar="ID[:ADDRESS]…")
+    @click.option("--all", "everything", is_flag=True, help="Every message it applies to.")
+    @click.option("--yes", is_flag=True, help="With --all: really.", hidden=not verb.destroys)
+    @config_option
+    def change(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
+        run_verb(verb, ids, everything, yes, config_file)
+
+
+_verb(Verb("hold", MOVING, State.HELD, "held"), "Keep it until it is released.")
+_verb(Verb("release", (State.HELD, State.REFUSED), State.QUEUED, "released"), "What was held or refused may go.")
+_verb(Verb("retry", MOVING, State.QUEUED, "due now"), "Try it now.")
+_verb(Verb("delete", WAITING, State.DELETED, "deleted", destroys=True), "Remove it. The sender is not told.")
+
+
+@command.command("return")
+@click.argument("ids", nargs=-1, required=True, metavar="ID[:ADDRESS]…")
+@config_option
+def return_(ids: tuple[str, ...], config_file: str | None) -> None:
+    """Give it back: the sender gets a notice (RFC 3464), the mail leaves the queue."""
+    from backupmx.operate.policy import read_policy
+    from backupmx.relay.bounce import return_to_sender
+
+    config = load_config(config_file)
+    routes = read_policy(config).routes
+
+    async def work(queue: Queue) -> list[str]:
+        missing = []
+        for target in ids:
+            id, address = split(target)
+            if await return_to_sender(queue, id, address, routes.next_hop, config.hostname, time.time()):
+                click.echo(f"{target}: returned")
+            else:
+                missing.append(target)
+        return missing
+
+    for target in (missing := with_queue(config, work)):
+        unknown(target)
+    sys.exit(1 if missing else 0)

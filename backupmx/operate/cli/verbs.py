@@ -1,0 +1,102 @@
+"""verbs: hold, release, retry, delete: an operator's words on queued mail.
+
+A verb says which states it applies to, so that `retry` does not free what was
+held and `queue delete --all` does not empty the quarantine.
+"""
+
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import click
+
+from backupmx.operate.cli.options import load_config
+from backupmx.operate.cli.queue_access import with_queue
+from backupmx.queue.entry import Queue, QueuedEntry, State
+
+MOVING = (State.QUEUED, State.DEFERRED, State.REFUSED)
+WAITING = (*MOVING, State.HELD)
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    name: str
+    applies_to: tuple[State, ...]
+    becomes: State
+    past: str
+    destroys: bool = False
+
+
+async def entries(queue: Queue) -> AsyncIterator[QueuedEntry]:
+    """All that is kept, oldest first, a page at a time."""
+    after = ""
+    while page := await queue.waiting(after=after, limit=_PAGE):
+        for entry in page:
+            yield entry
+        after = page[-1].id
+
+
+def split(target: str) -> tuple[str, str]:
+    """Pure.  "ID:ADDRESS" -> (ID, ADDRESS); "ID" -> (ID, "")."""
+    id, _, address = target.partition(":")
+    return id, address
+
+
+def unknown(target: str) -> None:
+    click.echo(f"backupmx: no message {target} in the queue", err=True)
+
+
+def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
+    """The whole of such a command.  Status 1 when an ID is not there or the verb does not apply to it."""
+    if bool(ids) == everything:
+        raise click.UsageError("name IDs, or --all")
+    if verb.destroys and everything and not yes:
+        raise click.UsageError("--all destroys all of it: add --yes")
+
+    async def work(queue: Queue) -> bool:
+        if everything:
+            async for entry in entries(queue):
+                await apply(queue, verb, entry, "")
+            return True
+        good = True
+        for target in ids:
+            id, address = split(target)
+            found = await queue.waiting(id=id)
+            good = bool(found) and await apply(queue, verb, found[0], address, target) and good
+            if not found:
+                unknown(target)
+        return good
+
+    sys.exit(0 if with_queue(load_config(config_file), work) else 1)
+
+
+async def apply(queue: Queue, verb: Verb, entry: QueuedEntry, address: str, target: str = "") -> bool:
+    """The verb on one entry, or on one recipient of it.  `target`: complain under this name when it does not fit."""
+    named = [r for r in entry.recipients if not address or r.address == address]
+    fit = [r for r in named if r.state in verb.applies_to]
+    changed = 0
+    for recipient in fit:
+        changed += await queue.change(
+            entry.id, recipient.address, verb.becomes, now=time.time(), reason=_reason(verb, recipient.reason)
+        )
+    if changed:
+        click.echo(f"{target or entry.id}: {verb.past}")
+    elif target:
+        _complain(verb, target, [r.state for r in named], bool(fit))
+    return bool(changed)
+
+
+def _reason(verb: Verb, before: str) -> str:
+    """What the primary said stays to be read until the next attempt says more."""
+    return f"{verb.past} by operator" if verb.becomes is not State.QUEUED else before
+
+
+def _complain(verb: Verb, target: str, states: Sequence[State], leased: bool) -> None:
+    if not states:
+        unknown(target)
+    elif leased:
+        click.echo(f"backupmx: {target} is being delivered right now; try again", err=True)
+    else:
+        click.echo(f"backupmx: {target} is {states[0]}: {verb.name} does not apply", err=True)
