@@ -74,6 +74,10 @@ class State(StrEnum):
         return self in (State.DELIVERED, State.BOUNCED, State.EXPIRED, State.DELETED)
 
 
+VIRUS = "virus found: "
+"""In an entry's reason: an engine called it a virus.  Releasing it wants --force."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewRecipient:
     address: str

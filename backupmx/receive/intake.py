@@ -28,10 +28,10 @@ Standards: RFC 5321 4.4 (trace), 6.1 (responsibility), 6.3 (loops); RFC 8601.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backupmx.check.consequence import consequence
-from backupmx.check.finding import Mail
+from backupmx.check.finding import Finding, Mail, Seen
 from backupmx.check.run import Checks
 from backupmx.check.stamp import apply, fields
 from backupmx.journal import Journal
@@ -39,7 +39,7 @@ from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Content, Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
-from backupmx.queue.entry import NewEntry, NewRecipient, Queue, QueueTrouble, State
+from backupmx.queue.entry import VIRUS, NewEntry, NewRecipient, Queue, QueueTrouble, State
 from backupmx.receive.trace import received, too_many_hops
 from backupmx.route.transport_map import Routes
 from backupmx.rules.engine import Added, Decision, Judged, Settings, Tables, judge, judge_added
@@ -116,6 +116,8 @@ class Intake:
         verdict = added.verdict
         if not verdict.ends:  # a rule's certain word comes before what an absent engine leaves open
             verdict = verdict.joined(consequence(findings, policy.checks.settings))
+        if verdict.fate is not Fate.ACCEPT:
+            verdict = replace(verdict, reason="; ".join([verdict.reason, *_viruses(findings)]))
         return apply(mail.message, findings, own, added.fields, policy.hostname), verdict
 
     async def _put(self, entry: NewEntry) -> None:
@@ -169,6 +171,10 @@ def _filtered(filter_to: str | None, address: str) -> str:
     if not filter_to:
         return ""
     return filter_to if not filter_to.endswith(":") else filter_to + address.rpartition("@")[2]
+
+
+def _viruses(findings: Iterable[Finding]) -> Iterable[str]:
+    return (VIRUS + f.detail for f in findings if f.check == "virus" and f.seen is Seen.FOUND)
 
 
 def _message_id(message: Message) -> str:

@@ -8,7 +8,7 @@ import click
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import Verb, entries, run_verb, unknown
-from backupmx.queue.entry import Queue, QueuedEntry, State
+from backupmx.queue.entry import VIRUS, Queue, QueuedEntry, State
 
 _KEPT = (State.DISCARDED,)
 
@@ -81,14 +81,21 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
         click.echo(f"{name:<14} {', '.join(value) if isinstance(value, list) else value}")
 
 
-def _verb(verb: Verb, help: str) -> None:
-    @command.command(verb.name, help=help)
-    @click.argument("ids", nargs=-1, metavar="ID[:ADDRESS]…")
-    @click.option("--all", "everything", is_flag=True, help="Everything in quarantine.")
-    @click.option("--yes", is_flag=True, help="With --all: really.", hidden=not verb.destroys)
-    @config_option
-    def change(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
-        run_verb(verb, ids, everything, yes, config_file)
+@command.command("delete")
+@click.argument("ids", nargs=-1, metavar="ID[:ADDRESS]…")
+@click.option("--all", "everything", is_flag=True, help="Everything in quarantine.")
+@click.option("--yes", is_flag=True, help="With --all: really.")
+@config_option
+def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
+    """Remove it for good."""
+    run_verb(Verb("delete", _KEPT, State.DELETED, "deleted", destroys=True), ids, everything, yes, config_file)
 
 
-_verb(Verb("delete", _KEPT, State.DELETED, "deleted", destroys=True), "Remove it for good.")
+@command.command("release")
+@click.argument("ids", nargs=-1, required=True, metavar="ID[:ADDRESS]…")
+@click.option("--force", is_flag=True, help="Also what an engine called a virus.")
+@config_option
+def release(ids: tuple[str, ...], force: bool, config_file: str | None) -> None:
+    """Relay it after all; the rule that took it is not asked again."""
+    verb = Verb("release", _KEPT, State.QUEUED, "released", refuses=() if force else (VIRUS,))
+    run_verb(verb, ids, False, False, config_file)

@@ -27,6 +27,8 @@ class Verb:
     becomes: State
     past: str
     destroys: bool = False
+    refuses: tuple[str, ...] = ()
+    """Words in an entry's reason that want --force."""
 
 
 async def entries(queue: Queue) -> AsyncIterator[QueuedEntry]:
@@ -74,6 +76,9 @@ def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, conf
 
 async def apply(queue: Queue, verb: Verb, entry: QueuedEntry, address: str, target: str = "") -> bool:
     """The verb on one entry, or on one recipient of it.  `target`: complain under this name when it does not fit."""
+    if any(word in entry.reason for word in verb.refuses):
+        click.echo(f"backupmx: {target}: {entry.reason}: {verb.name} it with --force if you must", err=True)
+        return False
     named = [r for r in entry.recipients if not address or r.address == address]
     fit = [r for r in named if r.state in verb.applies_to]
     changed = 0
