@@ -1,0 +1,134 @@
+"""Pure.  command: the arguments of MAIL and RCPT, and the replies that are always the same.
+
+`mail` and `rcpt` take what stands after the verb and give a value, or the
+Reply that says what is wrong with it, in Postfix's words (smtpd.c) with its
+codes.  Parameters are those that EHLO offers: SIZE (RFC 1870), BODY (6152),
+SMTPUTF8 (6531), RET, ENVID, NOTIFY, ORCPT (3461).  As Postfix does, we take
+them after HELO too.
+
+Trouble
+    An argument that is no path     501 5.1.7 (MAIL), 501 5.1.3 (RCPT)
+    A parameter we do not offer     555 5.5.4
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from backupmx.mail.address import Malformed, parse_path
+from backupmx.mail.envelope import Recipient
+from backupmx.mail.reply import Reply
+
+_DIGITS = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4: up to 20 digits
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")  # RFC 3461 section 4
+_NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
+_ORCPT = re.compile(r"([A-Za-z0-9-]+);(.+)", re.DOTALL)
+# RFC 6533 section 3: utf-8-addr-xtext, and what an address in UTF-8 may hold unencoded.
+_UTF8_XTEXT = re.compile("(?:[!-*,-<>-\\[\\]-~\x80-\U0010ffff]|\\\\x\\{[0-9A-F]{2,6}\\}|\\+[0-9A-F]{2})+")
+
+MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
+RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
+BAD_SENDER = Reply(501, "5.1.7", "Bad sender address syntax")
+BAD_RECIPIENT = Reply(501, "5.1.3", "Bad recipient address syntax")
+NOT_DECLARED = Reply(553, "5.6.7", "Must declare SMTPUTF8 to send unicode address")
+TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed limit")
+BAD_SIZE = Reply(501, "5.5.4", "Bad message size syntax")
+BAD_RET = Reply(501, "5.5.4", "Bad RET parameter syntax")
+BAD_ENVID = Reply(501, "5.5.4", "Bad ENVID parameter syntax")
+BAD_NOTIFY = Reply(501, "5.5.4", "Error: Bad NOTIFY parameter syntax")
+BAD_ORCPT = Reply(501, "5.5.4", "Error: Bad ORCPT parameter syntax")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """MAIL FROM and its parameters."""
+
+    sender: str
+    size: int = 0
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+
+
+def mail(argument: bytes, size_limit: int) -> Mail | Reply:
+    """What follows MAIL.  `size_limit` 0: none."""
+    if argument[:5].upper() != b"FROM:":
+        return MAIL_SYNTAX
+    try:
+        sender, parameters = parse_path(argument[5:], utf8=True)
+    except Malformed:
+        return BAD_SENDER
+    asked = Mail(sender)
+    for parameter in parameters:
+        result = _mail_parameter(asked, parameter, size_limit)
+        if isinstance(result, Reply):
+            return result
+        asked = result
+    return asked if asked.smtputf8 or sender.isascii() else NOT_DECLARED
+
+
+def rcpt(argument: bytes, smtputf8: bool) -> Recipient | Reply:
+    """What follows RCPT.  `smtputf8`: this transaction declared it."""
+    if argument[:3].upper() != b"TO:":
+        return RCPT_SYNTAX
+    try:
+        address, parameters = parse_path(argument[3:], utf8=True, allow="postmaster")
+    except Malformed:
+        return BAD_RECIPIENT
+    if not smtputf8 and not address.isascii():
+        return NOT_DECLARED
+    asked = Recipient(address)
+    for parameter in parameters:
+        result = _rcpt_parameter(asked, parameter)
+        if isinstance(result, Reply):
+            return result
+        asked = result
+    return asked
+
+
+def _mail_parameter(asked: Mail, parameter: str, size_limit: int) -> Mail | Reply:
+    name, _, value = parameter.partition("=")
+    match name.upper():
+        case "SIZE":
+            return _size(asked, value, size_limit)
+        case "BODY" if value.upper() in ("7BIT", "8BITMIME"):
+            return replace(asked, body=value.upper())
+        case "SMTPUTF8" if parameter.upper() == "SMTPUTF8":
+            return replace(asked, smtputf8=True)
+        case "RET":
+            good = value.upper() in ("FULL", "HDRS") and not asked.ret
+            return replace(asked, ret=value.upper()) if good else BAD_RET
+        case "ENVID":
+            good = len(value) <= 100 and _XTEXT.fullmatch(value) is not None and not asked.envid
+            return replace(asked, envid=value) if good else BAD_ENVID
+    return _unsupported(parameter)
+
+
+def _size(asked: Mail, value: str, limit: int) -> Mail | Reply:
+    if not _DIGITS.fullmatch(value):
+        return BAD_SIZE
+    size = int(value)
+    return TOO_LARGE if limit and size > limit else replace(asked, size=size)
+
+
+def _rcpt_parameter(asked: Recipient, parameter: str) -> Recipient | Reply:
+    name, _, value = parameter.partition("=")
+    match name.upper():
+        case "NOTIFY":
+            good = _NOTIFY.fullmatch(value) is not None and not asked.notify
+            return replace(asked, notify=value.upper()) if good else BAD_NOTIFY
+        case "ORCPT":
+            return replace(asked, orcpt=value) if _good_orcpt(value) and not asked.orcpt else BAD_ORCPT
+    return _unsupported(parameter)
+
+
+def _good_orcpt(value: str) -> bool:
+    match = _ORCPT.fullmatch(value)
+    if not match or len(value) > 500:  # RFC 3461 4.2: at most 500 characters
+        return False
+    encoded = _UTF8_XTEXT if match[1].lower() == "utf-8" else _XTEXT
+    return encoded.fullmatch(match[2]) is not None
+
+
+def _unsupported(parameter: str) -> Reply:
+    return Reply(555, "5.5.4", f"Unsupported option: {parameter[:100]}")
