@@ -11,7 +11,7 @@ writes CRLF again.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,6 +36,8 @@ class Content:
     data: Buffer
     spool: Spool | None = None
     """Where `data` lies on disk already; None: only in memory."""
+    kept: Callable[[], object] = bool
+    """To be called when the queue has taken `spool` over; else the receiver removes the file after its reply."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ class Intake:
                 queue_id, arrived, envelope, recipients, message, client, _message_id(message), verdict.reason
             )
             await self._put(entry)
+            if message.spool is not None:
+                content.kept()
         return Reply(250, "2.0.0", f"Ok: queued as {queue_id}")
 
     async def _judge(self, content: Content, policy: Policy, trace: bytes) -> Judged:
