@@ -1,0 +1,51 @@
+"""client: the senders' mail server, with the standard library's SMTP."""
+
+import re
+import smtplib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from backupmx.operate.demo.scene import DOOR
+from backupmx.operate.demo.step import Trouble
+
+HELO = "mail.sender.example"
+_PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The last reply of a transaction, or the first that refused."""
+
+    code: int
+    text: str
+
+    @property
+    def queue_id(self) -> str:
+        match = re.search(r"queued as (\w+)", self.text)
+        return match[1] if match else ""
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"
+
+
+def send(port: int, sender: str, recipients: Sequence[str], content: bytes) -> Answer:
+    """One transaction on a connection of its own.  Raises Trouble when the dialogue breaks."""
+    try:
+        with smtplib.SMTP(DOOR, port, local_hostname=HELO, timeout=_PATIENCE) as smtp:
+            smtp.ehlo()
+            for reply in _dialogue(smtp, sender, recipients, content):
+                answer = Answer(reply[0], reply[1].decode("utf-8", "replace"))
+                if answer.code >= 400:
+                    break
+            return answer
+    except (OSError, smtplib.SMTPException) as error:
+        raise Trouble(f"the dialogue on {DOOR}:{port} broke: {error}") from None
+
+
+def _dialogue(
+    smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], content: bytes
+) -> Iterator[tuple[int, bytes]]:
+    yield smtp.mail(sender, [] if content.isascii() else ["BODY=8BITMIME"])
+    for recipient in recipients:
+        yield smtp.rcpt(recipient)
+    yield smtp.data(content)
