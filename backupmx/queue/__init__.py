@@ -1,11 +1,18 @@
 """queue: where accepted mail rests until the primary takes it.
 
     entry       the states, the promise, the Queue protocol: read this first
-    sqlite      the queue of one machine
-    commit      one writer thread that commits whatever has gathered
-    bodies      large bodies as files beside the database
+    sqlite      the queue of one machine: open_queue(), SqliteQueue
     quarantine  what a rule discarded and policy kept
-    schema.sql  the tables, versioned
+    wake        a bell from whoever commits to whoever relays
+
+    commit      one writer thread that commits whatever has gathered
+    incoming    new entries             claims    leases on recipients
+    outcomes    what became of them     orders    an operator's words, flush
+    hops        next hops, reroute      listing   the queue a page at a time
+    stock       messages read back, verified, counted
+    rows        an entry as the database keeps it                  pure
+    bodies      large bodies as files beside the database
+    schema      the file, its version, its errors; schema.sql: the tables
 
 Nothing outside this folder knows that it is SQLite.
 """

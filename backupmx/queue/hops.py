@@ -1,0 +1,93 @@
+"""hops: next hops: what is due for each, what is known of each, and where mail goes now.
+
+due, next_due       the relay's two questions, answered from one index
+states, set_states  up, down, since when: shared by all processes
+reroute             every waiting recipient's next hop anew, a page at a time
+"""
+
+from collections.abc import Mapping, Sequence
+
+from backupmx.queue.commit import Work
+from backupmx.queue.entry import Due, HopState
+from backupmx.queue.incoming import hop_keys
+from backupmx.queue.rows import text
+from backupmx.queue.schema import Connection
+
+
+def due(db: Connection, now: float) -> Sequence[Due]:
+    """The head of each next hop's index: what has been due longest there."""
+    rows = db.execute(
+        "SELECT h.name, (SELECT e.arrived FROM recipient r JOIN entry e ON e.key = r.entry"
+        " WHERE r.hop = h.key AND r.due <= ? ORDER BY r.due, r.entry LIMIT 1) AS oldest FROM hop h"
+        " WHERE oldest IS NOT NULL ORDER BY oldest",
+        (now,),
+    )
+    return [Due(name, oldest) for name, oldest in rows.fetchall()]
+
+
+def next_due(db: Connection, now: float) -> float | None:
+    (soonest,) = db.execute(
+        "SELECT min((SELECT min(r.due) FROM recipient r WHERE r.hop = h.key AND r.due > ?)) FROM hop h", (now,)
+    ).fetchone()
+    return None if soonest is None else float(soonest)
+
+
+def states(db: Connection) -> Mapping[str, HopState]:
+    rows = db.execute("SELECT name, up, since, error, probe_at, failures FROM hop WHERE since IS NOT NULL").fetchall()
+    return {
+        name: HopState(name, None if up is None else bool(up), since, error, probe_at, failures)
+        for name, up, since, error, probe_at, failures in rows
+    }
+
+
+def set_states(db: Connection, changed: Sequence[HopState]) -> Sequence[None]:
+    for state in changed:
+        key = hop_keys(db, [state.next_hop])[state.next_hop]
+        db.execute(
+            "UPDATE hop SET up = ?, since = ?, error = ?, probe_at = ?, failures = ? WHERE key = ?",
+            (state.up, state.since, text(state.error), state.probe_at, state.failures, key),
+        )
+    return [None] * len(changed)
+
+
+Page = Sequence[tuple[int, int, str, str]]
+"""Recipients as (entry, n, address, next hop), in order."""
+
+
+def page(db: Connection, after: tuple[int, int], limit: int) -> Page:
+    return db.execute(
+        "SELECT r.entry, r.n, r.address, h.name FROM recipient r JOIN hop h ON h.key = r.hop"
+        " WHERE (r.entry, r.n) > (?, ?) ORDER BY r.entry, r.n LIMIT ?",
+        (*after, limit),
+    ).fetchall()
+
+
+def move(db: Connection, moves: Sequence[Page]) -> Sequence[int]:
+    """Recipients whose route differs now.  One that left meanwhile is no longer there to move."""
+    return [_move(db, those) for those in moves]
+
+
+def _move(db: Connection, those: Page) -> int:
+    hops = hop_keys(db, (hop for *_, hop in those))
+    moved = 0
+    for entry, n, address, hop in those:
+        # The address, too: a key may have been used anew since the page was read.
+        moved += db.execute(
+            "UPDATE recipient SET hop = ? WHERE entry = ? AND n = ? AND address = ?", (hops[hop], entry, n, address)
+        ).rowcount
+    return moved
+
+
+def fact(db: Connection, name: str) -> str:
+    row = db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else ""
+
+
+def set_facts(db: Connection, facts: Sequence[tuple[str, str]]) -> Sequence[None]:
+    db.executemany("INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", facts)
+    return [None] * len(facts)
+
+
+SET_HOP = Work(set_states, durable=False)
+MOVE = Work(move, rings=True)
+SET_FACT = Work(set_facts)

@@ -1,0 +1,56 @@
+"""listing: the queue as an operator sees it, a page at a time.
+
+A listing reads the small columns only, in order of id, and each page is a
+transaction of its own: a listing of a million entries holds nothing back.
+"""
+
+import json
+from collections.abc import Sequence
+
+from backupmx.queue.entry import QueuedEntry, QueuedRecipient, State
+from backupmx.queue.schema import Connection
+
+_ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason FROM entry e"
+_RECIPIENTS = (
+    "SELECT r.entry, r.address, h.name, r.state, r.reason, r.attempts, r.next_attempt, r.lease FROM recipient r"
+    " JOIN hop h ON h.key = r.hop WHERE r.entry IN (SELECT value FROM json_each(?)) ORDER BY r.entry, r.n"
+)
+
+
+def waiting(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
+    """Everything but the quarantine."""
+    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state <> 'discarded')"
+    return _listed(db, some, after, limit, id, now, quarantine=False)
+
+
+def quarantined(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
+    """What a rule discarded."""
+    # +: by order of id, so that a page costs a page, or by the index of what is discarded when that is all there is.
+    some = "e.key IN (SELECT entry FROM recipient WHERE state = 'discarded')"
+    return _listed(db, some, after, limit, id, now, quarantine=True)
+
+
+def _listed(
+    db: Connection, some: str, after: str, limit: int, id: str, now: float, *, quarantine: bool
+) -> Sequence[QueuedEntry]:
+    db.execute("BEGIN")
+    try:
+        if id:
+            rows = db.execute(f"{_ENTRY} WHERE e.id = ? AND {some}", (id,)).fetchall()
+        else:
+            rows = db.execute(f"{_ENTRY} WHERE e.id > ? AND {some} ORDER BY e.id LIMIT ?", (after, limit)).fetchall()
+        recipients = db.execute(_RECIPIENTS, (json.dumps([row[0] for row in rows]),)).fetchall()
+    finally:
+        db.execute("COMMIT")
+    reasons = {row[0]: row[6] for row in rows}
+    of_entry: dict[int, list[QueuedRecipient]] = {row[0]: [] for row in rows}
+    for entry, address, hop, state, reason, attempts, next_attempt, lease in recipients:
+        if (state == State.DISCARDED) == quarantine:
+            if not reason and state in (State.HELD, State.DISCARDED):
+                reason = reasons[entry]  # the rule's word is written once, with the message
+            leased = lease is not None and lease > now
+            of_entry[entry].append(QueuedRecipient(address, hop, State(state), reason, attempts, next_attempt, leased))
+    return [
+        QueuedEntry(id, arrived, sender, size, message_id, reason, tuple(of_entry[key]))
+        for key, id, arrived, sender, size, message_id, reason in rows
+    ]

@@ -1,0 +1,146 @@
+"""orders: an operator's words: hold, release, retry, delete, flush.
+
+    change    one recipient or all of a message
+    flush     what waits for these domains is due now, and its next hops may be tried
+    progress  of what waited when a flush began: delivered, deferred, refused, still waiting
+
+A flush remembers which recipients it waits for, so that its account is exact
+while new mail comes in, other flushes begin, and half of it is in an attempt.
+What leaves without a try (deleted, held meanwhile) is `withdrawn`: the five
+numbers always add up to the total.
+
+A word given during an attempt takes the lease away; mail that the primary took
+in that moment is delivered all the same.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backupmx.queue.commit import Work
+from backupmx.queue.entry import State
+from backupmx.queue.outcomes import remove_ended
+from backupmx.queue.rows import text
+from backupmx.queue.schema import Connection
+
+_WAITS = "due IS NOT NULL AND (?1 = '[]' OR domain IN (SELECT value FROM json_each(?1)))"
+"""Queued or deferred, for these domains or (none) for all."""
+
+_REMEMBERED = 86400.0
+"""Seconds until the account of a flush is forgotten; by then nobody watches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    id: str
+    address: str
+    state: State
+    now: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    many: int
+    files: list[str]
+    """Body files that may go now."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlushProgress:
+    """The account of one flush: `total` is the sum of the others."""
+
+    flush: int
+    total: int
+    """Recipients that waited when it began."""
+    waiting: int
+    """Without a try since."""
+    delivered: int
+    deferred: int
+    """Tried, and waiting again."""
+    refused: int
+    """Refused, returned or given up after a try."""
+    withdrawn: int
+    """Held or deleted by an operator before their try."""
+
+    @property
+    def done(self) -> bool:
+        return self.waiting == 0
+
+
+def change(db: Connection, changes: Sequence[Change]) -> Sequence[Changed]:
+    return [_change(db, one) for one in changes]
+
+
+def _change(db: Connection, one: Change) -> Changed:
+    rows = db.execute(
+        "SELECT r.entry, r.n FROM entry e JOIN recipient r ON r.entry = e.key"
+        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2)",
+        (one.id, one.address),
+    ).fetchall()
+    for entry, n in rows:
+        if one.state is not State.QUEUED:
+            db.execute("DELETE FROM flushing WHERE entry = ? AND n = ?", (entry, n))
+        if one.state.ends:
+            db.execute("DELETE FROM recipient WHERE entry = ? AND n = ?", (entry, n))
+            continue
+        _set_state(db, entry, n, one)
+    files = remove_ended(db, {rows[0][0]: one.id}) if rows and one.state.ends else {}
+    return Changed(len(rows), files.get(one.id, []))
+
+
+def _set_state(db: Connection, entry: int, n: int, one: Change) -> None:
+    """QUEUED is due at once, ahead of what became due by itself; the others wait for a word."""
+    due = 0.0 if one.state in (State.QUEUED, State.DEFERRED) else None
+    db.execute(
+        "UPDATE recipient SET state = ?, due = ?, next_attempt = 0, lease = NULL,"
+        " reason = CASE WHEN ?3 = '' THEN reason ELSE ?3 END WHERE entry = ?4 AND n = ?5",
+        (one.state, due, text(one.reason), entry, n),
+    )
+
+
+def flush(db: Connection, flushes: Sequence[tuple[Sequence[str], float]]) -> Sequence[FlushProgress]:
+    """(domains, now); no domain: all.  What is in an attempt is having its try."""
+    return [_flush(db, domains, now) for domains, now in flushes]
+
+
+def _flush(db: Connection, domains: Sequence[str], now: float) -> FlushProgress:
+    _forget_old(db, now)
+    (key,) = db.execute("INSERT INTO flush (began, total) VALUES (?, 0) RETURNING key", (now,)).fetchone()
+    names = json.dumps([domain.lower() for domain in domains])
+    total = db.execute(
+        f"INSERT INTO flushing (entry, n, flush) SELECT entry, n, ?2 FROM recipient WHERE {_WAITS}",  # noqa: S608
+        (names, key),
+    ).rowcount
+    db.execute("UPDATE flush SET total = ? WHERE key = ?", (total, key))
+    db.execute(
+        f"UPDATE hop SET probe_at = 0 WHERE key IN (SELECT DISTINCT hop FROM recipient WHERE {_WAITS})",  # noqa: S608
+        (names,),
+    )
+    db.execute(
+        "UPDATE recipient SET next_attempt = ?2, due = CASE WHEN lease > ?2 THEN due ELSE ?2 END"  # noqa: S608
+        f" WHERE next_attempt > ?2 AND {_WAITS}",
+        (names, now),
+    )
+    return FlushProgress(key, total, total, 0, 0, 0, 0)
+
+
+def _forget_old(db: Connection, now: float) -> None:
+    old = "DELETE FROM flushing WHERE flush IN (SELECT key FROM flush WHERE began < ?)"
+    db.execute(old, (now - _REMEMBERED,))
+    db.execute("DELETE FROM flush WHERE began < ?", (now - _REMEMBERED,))
+
+
+def progress(db: Connection, key: int) -> FlushProgress | None:
+    """None: no such flush, or forgotten."""
+    row = db.execute("SELECT total, delivered, deferred, refused FROM flush WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    total, delivered, deferred, refused = row
+    (waiting,) = db.execute("SELECT count(*) FROM flushing WHERE flush = ?", (key,)).fetchone()
+    withdrawn = total - waiting - delivered - deferred - refused
+    return FlushProgress(key, total, waiting, delivered, deferred, refused, withdrawn)
+
+
+CHANGE = Work(change, rings=True)
+FLUSH = Work(flush, rings=True)

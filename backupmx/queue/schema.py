@@ -1,0 +1,120 @@
+"""schema: the database file, its version, and what its errors mean.
+
+    connect     a connection as every thread of ours wants it
+    migrate     a new or older file -> this version's tables
+    trouble_of  what SQLite says -> QueueFull or QueueTrouble
+
+The file is in WAL mode: readers never wait for the writer, nor it for them.
+`synchronous` is FULL for what was promised and NORMAL for a claim, which need
+not survive a crash: only a FULL commit waits for the disk.
+
+Trouble
+    QueueTrouble  no database, a damaged one, one of a newer version; all in
+                  a sentence for the log.
+
+Why secure_delete=OFF?  Debian builds SQLite to overwrite what is deleted; every
+delivered message would be written twice.  Disks are encrypted, not shredded.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Sequence
+from importlib import resources
+
+from backupmx.queue.entry import QueueFull, QueueTrouble
+
+VERSIONS: Sequence[str] = ("schema.sql",)
+"""The file that leads to version 1, 2, ...; user_version counts those that were applied."""
+
+PATIENCE = 5.0
+"""Seconds that anything waits for the database's lock before it is trouble."""
+
+
+class Connection(sqlite3.Connection):
+    """One thread's connection, with what that thread remembers of it."""
+
+    hops: dict[str, int]
+    """Next hops by name, as far as this connection met them; emptied when a transaction fails."""
+    durable: bool
+
+    def promise(self, durable: bool) -> None:
+        """From the next transaction on: does COMMIT wait for the disk?"""
+        if durable != self.durable:
+            self.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self.durable = durable
+
+
+def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> Connection:
+    """A connection for one thread of this process.  Raises sqlite3.Error."""
+    # A writer waits by itself, finer than SQLite's own steps of up to 100 ms: commit.py.
+    db = sqlite3.connect(
+        path,
+        timeout=0.0 if writer else patience,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=Connection,
+        cached_statements=256,
+    )
+    db.hops = {}
+    db.durable = True
+    for pragma in ("synchronous=FULL", "secure_delete=OFF", "temp_store=MEMORY", "cache_size=-8192"):
+        db.execute(f"PRAGMA {pragma}")
+    # 4,000 pages, 16 MB: mail that is delivered within seconds is overwritten in the log, not copied to the file first.
+    db.execute("PRAGMA wal_autocheckpoint=4000")
+    return db
+
+
+def migrate(path: str, *, patience: float = PATIENCE) -> None:
+    """Make the file what this version expects.  Raises QueueTrouble."""
+    try:
+        db = connect(path, patience=patience)
+    except sqlite3.Error as error:
+        raise trouble_of(error, path) from error
+    try:
+        _migrate(db, path)
+    except sqlite3.Error as error:
+        raise trouble_of(error, path) from error
+    finally:
+        db.close()
+
+
+def _migrate(db: Connection, path: str) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(VERSIONS):
+        raise QueueTrouble(
+            f"{path} was written by a newer backupmx (its tables are version {version}, "
+            f"this one knows {len(VERSIONS)}): upgrade backupmx, or give it another queue.store"
+        )
+    db.execute("PRAGMA journal_mode=WAL")
+    while version < len(VERSIONS):
+        db.execute("BEGIN IMMEDIATE")  # another process may have been faster: look again inside
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version < len(VERSIONS):
+            for statement in _statements(resources.files("backupmx.queue").joinpath(VERSIONS[version]).read_text()):
+                db.execute(statement)
+            version += 1
+            db.execute(f"PRAGMA user_version={version}")
+        db.execute("COMMIT")
+
+
+def _statements(script: str) -> list[str]:
+    """executescript would commit the transaction we are in."""
+    statements, gathered = [], ""
+    for line in script.splitlines():
+        gathered += line.partition("--")[0] + "\n"
+        if sqlite3.complete_statement(gathered):
+            statements.append(gathered)
+            gathered = ""
+    return statements
+
+
+def trouble_of(error: BaseException, what: str = "queue") -> QueueTrouble:
+    """What the system or SQLite says, as the trouble the caller knows."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    full = code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
+    return (QueueFull if full else QueueTrouble)(f"{what}: {error}")
+
+
+def is_world(error: BaseException) -> bool:
+    """Disk, lock or file failed (every item of a transaction suffers), not the values of one item."""
+    return isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) or type(error) is sqlite3.DatabaseError

@@ -1,0 +1,78 @@
+-- The queue's tables, version 1 (PRAGMA user_version).  A later version is a file of its own, listed in schema.py;
+-- the account of all mail (a ledger) will be one: nothing here has to change for it.
+
+-- One message, written once.  Small columns come first, so that a listing never reads a body.
+CREATE TABLE entry (
+    key        INTEGER PRIMARY KEY,    -- ours alone; used anew when a message is gone, so nothing outside keeps it
+    id         TEXT    NOT NULL UNIQUE,
+    arrived    REAL    NOT NULL,       -- seconds since the epoch
+    sender     TEXT    NOT NULL,
+    size       INTEGER NOT NULL,       -- octets on the wire
+    message_id TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,       -- why held or discarded: "header_checks:2: X-Spam-Flag: YES"
+    body_type  TEXT    NOT NULL,       -- "", 7BIT, 8BITMIME
+    smtputf8   INTEGER NOT NULL,
+    ret        TEXT    NOT NULL,
+    envid      TEXT    NOT NULL,
+    client     TEXT,                   -- JSON: address, port, name, helo, protocol, [tls version, cipher, bits]
+    checksum   INTEGER NOT NULL,       -- CRC-32 of head and body
+    path       TEXT,                   -- name in the body folder; NULL: the body is in this row
+    start      INTEGER NOT NULL,       -- where the body begins in that file
+    head       BLOB    NOT NULL,       -- logical headers, a line feed between them
+    body       BLOB
+);
+CREATE UNIQUE INDEX entry_path ON entry (path) WHERE path IS NOT NULL;
+
+-- One recipient of a message, as long as it waits.
+CREATE TABLE recipient (
+    entry        INTEGER NOT NULL,
+    n            INTEGER NOT NULL,     -- the order of the original transaction
+    hop          INTEGER NOT NULL,
+    due          REAL,                 -- when it may be claimed: next_attempt, or the end of its lease; NULL: not by itself
+    lease        REAL,                 -- an attempt has it until then
+    state        TEXT    NOT NULL,     -- queued deferred held refused discarded
+    attempts     INTEGER NOT NULL,
+    next_attempt REAL    NOT NULL,
+    address      TEXT    NOT NULL,
+    domain       TEXT    NOT NULL,     -- of the address, folded
+    notify       TEXT    NOT NULL,
+    orcpt        TEXT    NOT NULL,
+    reason       TEXT    NOT NULL,     -- of the last try
+    PRIMARY KEY (entry, n)
+) WITHOUT ROWID;
+CREATE INDEX recipient_due ON recipient (hop, due) WHERE due IS NOT NULL;
+CREATE INDEX recipient_discarded ON recipient (entry) WHERE state = 'discarded';
+
+-- Next hops by number, and what the relay last knew of them.  A hop is never removed: a handful stays a handful.
+CREATE TABLE hop (
+    key      INTEGER PRIMARY KEY,
+    name     TEXT    NOT NULL UNIQUE,
+    up       INTEGER,
+    since    REAL,                     -- NULL: nothing is known
+    error    TEXT    NOT NULL DEFAULT '',
+    probe_at REAL    NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0
+);
+
+-- Flushes and the recipients that still have to get their try since.
+CREATE TABLE flush (
+    key       INTEGER PRIMARY KEY AUTOINCREMENT,
+    began     REAL    NOT NULL,
+    total     INTEGER NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    deferred  INTEGER NOT NULL DEFAULT 0,
+    refused   INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE flushing (
+    entry INTEGER NOT NULL,
+    n     INTEGER NOT NULL,
+    flush INTEGER NOT NULL,
+    PRIMARY KEY (entry, n, flush)
+) WITHOUT ROWID;
+CREATE INDEX flushing_flush ON flushing (flush);
+
+-- Small facts that every process shares: the routes' signature.
+CREATE TABLE fact (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;

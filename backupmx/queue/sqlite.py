@@ -1,0 +1,295 @@
+"""sqlite: the queue of one machine.
+
+    receive workers --put--> one file, WAL <--claim, settle-- relay
+                               ▲ waiting, change, flush: the command line
+
+Every process opens the queue for itself.  Changes go through one writer thread a
+process (commit.py: what gathers while the disk works is one commit), reads
+through one reader thread with a connection of its own.  Bodies up to 256 KiB
+are in the database, larger ones are files in the folder `bodies` beside it.
+
+    queue.db  queue.db-wal  queue.db-shm    0600      bodies/    0700
+
+A power cut leaves what was committed, leases that run out or are ended by
+`sweep`, and perhaps a body file that nobody names, which `sweep` removes.
+
+Trouble
+    QueueFull       less than min_free would be left, or the disk is full.
+    QueueTrouble    I/O error, lock not had within 5 s, damaged database.  The
+                    connection is made anew for the next call: what was mended
+                    works again without a restart.
+    damaged body    `claim` holds the entry, the journal says so.
+
+Why is space inside the database counted as free?  SQLite keeps what delivered mail
+leaves and fills it first; a disk that an outage filled would refuse mail for ever.
+"""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from backupmx.journal import Journal, silent
+from backupmx.mail.message import Message
+from backupmx.queue import claims, hops, incoming, listing, orders, outcomes, stock
+from backupmx.queue.bodies import Bodies
+from backupmx.queue.commit import Uncertain, Writer
+from backupmx.queue.entry import (
+    Claim,
+    Due,
+    HopState,
+    NewEntry,
+    QueuedEntry,
+    QueueFull,
+    QueueTrouble,
+    Settlement,
+    State,
+)
+from backupmx.queue.rows import IN_ROW, Packed, pack
+from backupmx.queue.schema import PATIENCE, Connection, connect, migrate, trouble_of
+
+T = TypeVar("T")
+_PAGE = 1000
+
+
+async def open_queue(
+    store: str,
+    *,
+    min_free: int = 0,
+    clock: Callable[[], float] = time.time,
+    journal: Journal | None = None,
+    on_commit: Callable[[], object] | None = None,
+    patience: float = PATIENCE,
+) -> "SqliteQueue":
+    """The queue of `store`, "sqlite:/abs/path/queue.db"; made when it is not there.  Raises QueueTrouble.
+
+    `on_commit` is called in the loop after each commit that may have made something due.
+    """
+    scheme, _, path = store.partition(":")
+    if scheme != "sqlite" or not path:
+        raise QueueTrouble(f"queue.store {store!r}: write sqlite:FILE")
+    path, bodies = await asyncio.to_thread(_prepare, path, patience)
+    return SqliteQueue(path, bodies, min_free, clock, journal or silent(), on_commit, patience)
+
+
+def _prepare(path: str, patience: float) -> tuple[str, Bodies]:
+    """Files with the right modes, tables of this version."""
+    path = os.path.abspath(path)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        bodies = Bodies(os.path.join(os.path.dirname(path), "bodies"))
+    except OSError as error:
+        raise trouble_of(error) from error
+    migrate(path, patience=patience)
+    return path, bodies
+
+
+class SqliteQueue:
+    """Implements `entry.Queue`; what it has beyond that is for the command line and the supervisor."""
+
+    def __init__(
+        self,
+        path: str,
+        bodies: Bodies,
+        min_free: int,
+        clock: Callable[[], float],
+        journal: Journal,
+        on_commit: Callable[[], object] | None,
+        patience: float,
+    ) -> None:
+        self.path = path
+        self.body_folder = bodies.folder
+        """Where a receiver may spool, for `put` to adopt."""
+        self._bodies = bodies
+        self._clock = clock
+        self._journal = journal
+        self._patience = patience
+        self._room = stock.Room(path, min_free)
+        self._writer = Writer(
+            lambda: connect(path, writer=True, patience=patience), committed=on_commit, patience=patience
+        )
+        self._reader = ThreadPoolExecutor(1, "queue-read")
+        self._reading: Connection | None = None
+
+    # In and out
+
+    async def put(self, entry: NewEntry) -> None:
+        """Returns when entry and recipients survive a power cut.  On trouble a spooled file stays the caller's."""
+        large = _is_large(entry.message)
+        if not self._room.enough(_octets(entry.message), 0) and (
+            large or not self._room.enough(_octets(entry.message), await self._read(stock.reusable))
+        ):
+            raise QueueFull("less than queue.min_free would be left")
+        packed = await self._pack(entry) if large else pack(entry)
+        try:
+            await self._writer.submit(incoming.PUT, packed)
+        except Uncertain:
+            raise  # a crash may bring the row back: the file waits for the next sweep
+        except QueueTrouble:
+            if packed.path is not None and entry.message.spool is None:
+                await self._remove([packed.path])
+            raise
+
+    async def claim(self, next_hop: str, limit: int, now: float, lease: float) -> Sequence[Claim]:
+        want = claims.Want(next_hop, limit, now, now + lease)
+        return await self._load(await self._writer.submit(claims.LEASE, want))
+
+    async def take(self, id: str, address: str = "", *, lease: float = 300.0) -> Sequence[Claim]:
+        """Lease these recipients whatever their state (held, refused), to settle them; a claim for each next hop.
+
+        What an attempt has right now is not among them.
+        """
+        now = self._clock()
+        return await self._load(await self._writer.submit(claims.TAKE, claims.Take(id, address, now, now + lease)))
+
+    async def settle(self, settlement: Settlement, now: float) -> None:
+        notice = None
+        if settlement.notice is not None:
+            large = _is_large(settlement.notice.message)
+            notice = await self._pack(settlement.notice) if large else pack(settlement.notice)
+        await self._remove(await self._writer.submit(outcomes.SETTLE, outcomes.Settling(settlement, notice)))
+
+    async def give_back(self, claimed: Sequence[Claim]) -> None:
+        if claimed:
+            those = [(claim.id, [r.address for r in claim.recipients]) for claim in claimed]
+            await asyncio.gather(*(self._writer.submit(claims.GIVE_BACK, one) for one in those))
+
+    async def _load(self, leased: Sequence[claims.Leased]) -> Sequence[Claim]:
+        """Leased recipients with their messages; the damaged ones are set aside instead."""
+        if not leased:
+            return []
+        loaded = await self._read(stock.load, self._bodies, leased)
+        for id, why in loaded.damaged:
+            await self._writer.submit(claims.SET_ASIDE, (id, f"damaged: {why}"))
+            self._journal.damaged(id, why)
+        return loaded.claims
+
+    # Next hops
+
+    async def due(self, now: float) -> Sequence[Due]:
+        return await self._read(hops.due, now)
+
+    async def next_due(self, now: float) -> float | None:
+        return await self._read(hops.next_due, now)
+
+    async def hop_states(self) -> Mapping[str, HopState]:
+        return await self._read(hops.states)
+
+    async def set_hop_state(self, state: HopState) -> None:
+        await self._writer.submit(hops.SET_HOP, state)
+
+    async def reroute(self, route: Callable[[str], str], signature: str) -> int:
+        """-> how many recipients have another next hop now."""
+        if await self._read(hops.fact, "routes") == signature:
+            return 0
+        asked = lru_cache(maxsize=10_000)(route)
+        moved, after = 0, (0, -1)
+        while rows := await self._read(hops.page, after, _PAGE):
+            routes = [(entry, n, address, asked(address)) for entry, n, address, _ in rows]
+            moves = [new for new, old in zip(routes, rows, strict=True) if new != tuple(old)]
+            if moves:
+                moved += await self._writer.submit(hops.MOVE, moves)
+            after = (rows[-1][0], rows[-1][1])
+        await self._writer.submit(hops.SET_FACT, ("routes", signature))
+        return moved
+
+    # The operator
+
+    async def waiting(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
+        return await self._read(listing.waiting, after, limit, id, self._clock())
+
+    async def quarantined(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
+        """Like `waiting`, of what a rule discarded: the two lists share nothing."""
+        return await self._read(listing.quarantined, after, limit, id, self._clock())
+
+    async def totals(self) -> Sequence[stock.Total]:
+        """How many recipients wait, by next hop and state, and since when."""
+        return await self._read(stock.totals)
+
+    async def change(self, id: str, address: str, state: State, *, now: float, reason: str = "") -> int:
+        changed = await self._writer.submit(orders.CHANGE, orders.Change(id, address, state, now, reason))
+        await self._remove(changed.files)
+        return int(changed.many)
+
+    async def flush(self, domains: Sequence[str], now: float) -> int:
+        return (await self.start_flush(domains, now)).total
+
+    async def start_flush(self, domains: Sequence[str], now: float) -> orders.FlushProgress:
+        """`flush`, with the number that `progress` wants."""
+        begun: orders.FlushProgress = await self._writer.submit(orders.FLUSH, (tuple(domains), now))
+        return begun
+
+    async def progress(self, flush: int) -> orders.FlushProgress | None:
+        """What became of the recipients that waited when this flush began; None: forgotten (after a day)."""
+        return await self._read(orders.progress, flush)
+
+    async def message(self, id: str) -> tuple[Message, str] | None:
+        """A message as it would be relayed, and what is wrong with it ("": nothing)."""
+        return await self._read(stock.message, self._bodies, id)
+
+    async def check(self) -> Sequence[str]:
+        """Everything that is not as it should be: the database, each checksum, the body files."""
+        return await self._read(stock.check, self._bodies)
+
+    async def sweep(self) -> Sequence[str]:
+        """Before any worker runs: end the leases of the last life, remove files that no entry names.  -> these"""
+        await self._writer.submit(claims.END_LEASES, None)
+        return await self._read(stock.sweep, self._bodies)
+
+    async def close(self) -> None:
+        """Commits what was asked for, then ends."""
+        await self._writer.close()
+        await asyncio.get_running_loop().run_in_executor(self._reader, self._stop_reading)
+        self._reader.shutdown()
+
+    # Threads
+
+    async def _pack(self, entry: NewEntry) -> Packed:
+        """Off the loop: the body on the disk, and summed."""
+        try:
+            return await asyncio.to_thread(self._pack_file, entry)
+        except OSError as error:
+            raise trouble_of(error, entry.id) from error
+
+    def _pack_file(self, entry: NewEntry) -> Packed:
+        spool = entry.message.spool
+        if spool is not None:
+            return pack(entry, path=self._bodies.adopt(spool), start=spool.offset)
+        return pack(entry, path=self._bodies.write(entry.id, entry.message.body))
+
+    async def _remove(self, files: Sequence[str]) -> None:
+        """After the commit.  What cannot be removed now is swept at the next start."""
+        if files:
+            try:
+                await asyncio.to_thread(self._bodies.remove, files)
+            except OSError as error:
+                self._journal.queue_trouble(f"body file stays until the next start: {error}")
+
+    async def _read(self, query: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._in_reader, query, arguments)
+
+    def _in_reader(self, query: Callable[..., T], arguments: Sequence[Any]) -> T:
+        try:
+            self._reading = self._reading or connect(self.path, patience=self._patience)
+            return query(self._reading, *arguments)
+        except (sqlite3.Error, OSError) as error:
+            self._stop_reading()
+            raise trouble_of(error) from error
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+
+def _is_large(message: Message) -> bool:
+    return message.spool is not None or _octets(message) > IN_ROW
+
+
+def _octets(message: Message) -> int:
+    return sum(len(part) for part in message.body)

@@ -1,0 +1,167 @@
+"""stock: what is on the shelf: messages read back, verified, counted; room for more.
+
+load      leased recipients -> claims; a message whose checksum differs is not among them
+message   one message, and what is wrong with it
+totals    how much waits, by next hop and state
+check     database, checksums and body files, one sentence for each fault
+sweep     body files that no entry names go
+Room      is there room for so many octets more?
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from backupmx.mail.message import Buffer, Message
+from backupmx.queue.bodies import Bodies, Damaged
+from backupmx.queue.claims import Leased
+from backupmx.queue.entry import Claim, State
+from backupmx.queue.rows import ENTRY, Stored, stored
+from backupmx.queue.schema import Connection
+
+_ENTRIES = f"SELECT {','.join(ENTRY)} FROM entry"  # noqa: S608 our own names
+_SOME_ENTRIES = f"{_ENTRIES} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    claims: list[Claim]
+    damaged: list[tuple[str, str]]
+    """(id, what is wrong)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Recipients of one next hop in one state."""
+
+    next_hop: str
+    state: State
+    recipients: int
+    oldest: float
+    """Arrival of the oldest message among them."""
+
+
+def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
+    """In the order of the leases.  An entry that an operator deleted meanwhile is not there any more."""
+    loaded = Loaded([], [])
+    keys = json.dumps([one.entry for one in leased])
+    rows = db.execute(_SOME_ENTRIES, (keys,)).fetchall()
+    entries = {row[0]: stored(row) for row in rows}
+    for one in leased:
+        if (entry := entries.get(one.entry)) is None:
+            continue
+        try:
+            loaded.claims.append(_claim(entry, one, _verified(entry, bodies)))
+        except Damaged as damage:
+            loaded.damaged.append((entry.id, str(damage)))
+    return loaded
+
+
+def _claim(entry: Stored, leased: Leased, message: Message) -> Claim:
+    return Claim(
+        entry.id, entry.arrived, leased.next_hop, entry.sender, leased.recipients, message, entry.size,
+        entry.body_type, entry.smtputf8, entry.ret, entry.envid, entry.client,
+    )  # fmt: skip
+
+
+def _verified(entry: Stored, bodies: Bodies) -> Message:
+    """Raises Damaged."""
+    found = zlib.crc32(entry.head)
+    if entry.path is None:
+        found = zlib.crc32(entry.body or b"", found)
+    else:
+        found = bodies.sum(entry.path, entry.start, entry.body_size, found)
+    if found != entry.checksum:
+        raise Damaged(f"checksum is {found:08x}, was {entry.checksum:08x}")
+    return _message(entry, bodies)
+
+
+def _message(entry: Stored, bodies: Bodies) -> Message:
+    body: Buffer = entry.body or b""
+    if entry.path is not None:
+        body = bodies.view(entry.path, entry.start, entry.body_size)
+    return Message((entry.head,) if entry.head else (), (body,) if body else ())
+
+
+def message(db: Connection, bodies: Bodies, id: str) -> tuple[Message, str] | None:
+    """Damaged or not: an operator may want to see what is left."""
+    row = db.execute(f"{_ENTRIES} WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        return None
+    entry = stored(row)
+    try:
+        return _verified(entry, bodies), ""
+    except Damaged as damage:
+        try:
+            return _message(entry, bodies), str(damage)
+        except Damaged:
+            return Message((entry.head,) if entry.head else ()), str(damage)
+
+
+def totals(db: Connection) -> Sequence[Total]:
+    # Keys grow with arrival, so the least key is the oldest message.
+    rows = db.execute(
+        "SELECT h.name, t.state, t.many, e.arrived FROM"
+        " (SELECT hop, state, count(*) AS many, min(entry) AS first FROM recipient GROUP BY hop, state) t"
+        " JOIN hop h ON h.key = t.hop JOIN entry e ON e.key = t.first ORDER BY h.name, t.state"
+    )
+    return [Total(hop, State(state), many, oldest) for hop, state, many, oldest in rows.fetchall()]
+
+
+def check(db: Connection, bodies: Bodies) -> Sequence[str]:
+    faults = [row[0] for row in db.execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
+    known = set()
+    for entry in _all(db):
+        known.add(entry.path)
+        try:
+            _verified(entry, bodies)
+        except Damaged as damage:
+            faults.append(f"{entry.id}: damaged: {damage}")
+    lonely = "SELECT id FROM entry e WHERE NOT EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key)"
+    faults += [f"{id}: has no recipients" for (id,) in db.execute(lonely).fetchall()]
+    lost = "SELECT count(*) FROM recipient r WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.key = r.entry)"
+    if many := db.execute(lost).fetchone()[0]:
+        faults.append(f"{many} recipients have no message")
+    return faults
+
+
+def _all(db: Connection) -> Iterator[Stored]:
+    """Every entry, one at a time in memory, each in a read of its own."""
+    key = 0
+    while row := db.execute(f"{_ENTRIES} WHERE key > ? ORDER BY key LIMIT 1", (key,)).fetchone():
+        key = row[0]
+        yield stored(row)
+
+
+def sweep(db: Connection, bodies: Bodies) -> Sequence[str]:
+    return bodies.sweep(row[0] for row in db.execute("SELECT path FROM entry WHERE path IS NOT NULL"))
+
+
+def reusable(db: Connection) -> int:
+    """Octets inside the database that the next messages fill first."""
+    (pages,) = db.execute("PRAGMA freelist_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    return int(pages * size)
+
+
+class Room:
+    """The disk floor.  Asked for every message, looked up once a second."""
+
+    def __init__(self, path: str, min_free: int) -> None:
+        self._folder = os.path.dirname(path)
+        self._min_free = min_free
+        self._looked = float("-inf")
+        self._free = 0
+
+    def enough(self, octets: int, reusable: int) -> bool:
+        """Would `min_free` be left after so many octets more?"""
+        if self._min_free <= 0:
+            return True
+        now = time.monotonic()
+        if now - self._looked >= 1.0:
+            disk = os.statvfs(self._folder)
+            self._free, self._looked = disk.f_bavail * disk.f_frsize, now
+        return self._free + reusable - octets >= self._min_free
