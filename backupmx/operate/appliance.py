@@ -43,6 +43,7 @@ _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _STEADY = 30.0
 """A child that lived so long was all right: its next death waits _FIRST_WAIT again."""
+_LOCK_PATIENCE = 10.0
 
 
 @dataclass(slots=True)
@@ -189,7 +190,7 @@ def lock(config: Config) -> int:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(descriptor, time.monotonic() + _LOCK_PATIENCE)
     except BlockingIOError:
         raise ConfigTrouble([f"{path}: another backupmx works on this queue; stop it first"]) from None
     except OSError as error:
@@ -197,6 +198,40 @@ def lock(config: Config) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, b"%d\n" % os.getpid())
     return descriptor
+
+
+def _flock(descriptor: int, deadline: float) -> None:
+    """The children of an appliance that was killed end their work first; a moment's patience spares a restart."""
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        signal.sigtimedwait((), 0.1)
+
+
+def is_running(config: Config) -> bool:
+    """An appliance holds the lock of this state directory."""
+    try:
+        descriptor = os.open(config.state_path("lock"), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def become_owner(uid: int, gid: int) -> None:
+    """As root, take the identity of a file's owner; nothing otherwise."""
+    if os.geteuid() == 0 and uid != 0:
+        os.setgroups([gid])
+        os.setgid(gid)
+        os.setuid(uid)
 
 
 def become(user: str) -> None:

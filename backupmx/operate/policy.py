@@ -8,12 +8,16 @@ missing certificate are one list, not three restarts.  `serve`, SIGHUP and
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from backupmx.config import Config, ConfigTrouble
 from backupmx.operate.tables import TableTrouble, read_table
+from backupmx.recipients import known
 from backupmx.recipients.known import Known, KnownTrouble
-from backupmx.route.transport_map import Routes, TransportTrouble
+from backupmx.route import transport_map
+from backupmx.route.routes import Routes
+from backupmx.route.transport_map import TransportTrouble
 from backupmx.rules.engine import Tables
 from backupmx.rules.table import EMPTY, Table
 
@@ -59,20 +63,35 @@ def read_policy(config: Config) -> Files:
     )
     warnings = tuple(dict.fromkeys(_warnings(tables)))
     if rules.strict:
-        errors.extend(w for w in warnings)
+        errors.extend(warnings)
     routes = attempt(lambda: read_routes(config), None)
-    known = attempt(lambda: read_known(config), None)
+    recipients = attempt(lambda: read_known(config), None)
     if errors or routes is None:
         raise ConfigTrouble(errors)
-    return Files(tables, routes, known, warnings)
+    return Files(tables, routes, recipients, warnings + routes.map.warnings)
 
 
 def read_routes(config: Config) -> Routes:
-    raise NotImplementedError
+    """transport.map; `hash:` and other map types before the path are Postfix's business, the text file is ours."""
+    path = config.policy_path(_without_type(config.relay.transport_map))
+    map = transport_map.parse(_text(path), str(path))
+    if not (config.relay.relay_domains or map.relay_domains()):
+        raise TransportTrouble([f"{path}: names no domain, so we would take mail for none; add a line for each"])
+    return Routes(map, config.relay.relay_domains)
 
 
 def read_known(config: Config) -> Known | None:
-    raise NotImplementedError
+    recipients = _without_type(config.relay.relay_recipients)
+    return known.read(config.policy_path(recipients)) if recipients else None
+
+
+def _without_type(spec: str) -> str:
+    kind, colon, path = spec.partition(":")
+    return path if colon and kind in ("hash", "btree", "lmdb", "texthash", "cdb", "dbm") else spec
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "surrogateescape")
 
 
 def _warnings(tables: Tables) -> Iterator[str]:

@@ -8,7 +8,8 @@ import click
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import Verb, entries, run_verb, unknown
-from backupmx.queue.entry import VIRUS, Queue, QueuedEntry, State
+from backupmx.queue.entry import VIRUS, QueuedEntry, State
+from backupmx.queue.sqlite import SqliteQueue
 
 _KEPT = (State.DISCARDED,)
 
@@ -31,21 +32,15 @@ def as_object(entry: QueuedEntry) -> dict[str, object]:
     }
 
 
-def _in_quarantine(entry: QueuedEntry) -> bool:
-    return any(r.state in _KEPT for r in entry.recipients)
-
-
 @command.command("list")
 @config_option
 @json_option
 def list_(config_file: str | None, as_json: bool) -> None:
     """What is kept, oldest first, and the rule that took it."""
 
-    async def work(queue: Queue) -> int:
+    async def work(queue: SqliteQueue) -> int:
         count = 0
-        async for entry in entries(queue):
-            if not _in_quarantine(entry):
-                continue
+        async for entry in entries(queue.quarantined):
             count += 1
             if as_json:
                 write_json(as_object(entry))
@@ -66,9 +61,9 @@ def list_(config_file: str | None, as_json: bool) -> None:
 def show(id: str, config_file: str | None, as_json: bool) -> None:
     """One message: who sent it to whom, and the rule that took it."""
 
-    async def work(queue: Queue) -> QueuedEntry | None:
-        found = await queue.waiting(id=id)
-        return found[0] if found and _in_quarantine(found[0]) else None
+    async def work(queue: SqliteQueue) -> QueuedEntry | None:
+        found = await queue.quarantined(id=id)
+        return found[0] if found else None
 
     entry = with_queue(load_config(config_file), work)
     if entry is None:
@@ -88,7 +83,13 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
 @config_option
 def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
     """Remove it for good."""
-    run_verb(Verb("delete", _KEPT, State.DELETED, "deleted", destroys=True), ids, everything, yes, config_file)
+    run_verb(
+        Verb("delete", _KEPT, State.DELETED, "deleted", destroys=True, quarantine=True),
+        ids,
+        everything,
+        yes,
+        config_file,
+    )
 
 
 @command.command("release")
@@ -97,5 +98,5 @@ def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str |
 @config_option
 def release(ids: tuple[str, ...], force: bool, config_file: str | None) -> None:
     """Relay it after all; the rule that took it is not asked again."""
-    verb = Verb("release", _KEPT, State.QUEUED, "released", refuses=() if force else (VIRUS,))
+    verb = Verb("release", _KEPT, State.QUEUED, "released", quarantine=True, refuses=() if force else (VIRUS,))
     run_verb(verb, ids, False, False, config_file)

@@ -65,9 +65,7 @@ def list_(config_file: str | None, as_json: bool) -> None:
     async def work(queue: Queue) -> int:
         count = 0
         now = time.time()
-        async for entry in entries(queue):
-            if not any(r.state in WAITING for r in entry.recipients):
-                continue
+        async for entry in entries(queue.waiting):
             count += 1
             if as_json:
                 write_json(as_object(entry))

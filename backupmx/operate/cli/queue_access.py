@@ -36,7 +36,7 @@ def with_queue(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> T
 
 
 async def _work(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> T:
-    bell = Bell(config.state_path("wake.sock"))
+    bell = Bell(str(config.state_path("")))
     try:
         queue = await open_queue(config.queue_store, on_commit=bell.ring)
         try:

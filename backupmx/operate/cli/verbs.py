@@ -6,7 +6,7 @@ held and `queue delete --all` does not empty the quarantine.
 
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import click
@@ -14,6 +14,7 @@ import click
 from backupmx.operate.cli.options import load_config
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.entry import Queue, QueuedEntry, State
+from backupmx.queue.sqlite import SqliteQueue
 
 MOVING = (State.QUEUED, State.DEFERRED, State.REFUSED)
 WAITING = (*MOVING, State.HELD)
@@ -27,14 +28,19 @@ class Verb:
     becomes: State
     past: str
     destroys: bool = False
+    quarantine: bool = False
+    """It works on what a rule discarded; else on the queue."""
     refuses: tuple[str, ...] = ()
     """Words in an entry's reason that want --force."""
 
+    def pages(self, queue: SqliteQueue) -> Callable[..., Awaitable[Sequence[QueuedEntry]]]:
+        return queue.quarantined if self.quarantine else queue.waiting
 
-async def entries(queue: Queue) -> AsyncIterator[QueuedEntry]:
-    """All that is kept, oldest first, a page at a time."""
+
+async def entries(pages: Callable[..., Awaitable[Sequence[QueuedEntry]]]) -> AsyncIterator[QueuedEntry]:
+    """All that `queue.waiting` or `queue.quarantined` has, oldest first, a page at a time."""
     after = ""
-    while page := await queue.waiting(after=after, limit=_PAGE):
+    while page := await pages(after=after, limit=_PAGE):
         for entry in page:
             yield entry
         after = page[-1].id
@@ -57,15 +63,16 @@ def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, conf
     if verb.destroys and everything and not yes:
         raise click.UsageError("--all destroys all of it: add --yes")
 
-    async def work(queue: Queue) -> bool:
+    async def work(queue: SqliteQueue) -> bool:
+        pages = verb.pages(queue)
         if everything:
-            async for entry in entries(queue):
+            async for entry in entries(pages):
                 await apply(queue, verb, entry, "")
             return True
         good = True
         for target in ids:
             id, address = split(target)
-            found = await queue.waiting(id=id)
+            found = await pages(id=id)
             good = bool(found) and await apply(queue, verb, found[0], address, target) and good
             if not found:
                 unknown(target)

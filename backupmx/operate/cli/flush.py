@@ -1,0 +1,127 @@
+"""flush: deliver now what is deferred, and say what became of it."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import click
+
+from backupmx.config import Config, ConfigTrouble
+from backupmx.operate.appliance import is_running
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, on_terminal, write_json
+from backupmx.operate.cli.queue_access import with_queue
+from backupmx.queue.orders import FlushProgress
+from backupmx.queue.sqlite import SqliteQueue
+
+_LOOK = 0.1
+"""Seconds between two looks at the account."""
+
+
+@click.command("flush")
+@click.argument("domains", nargs=-1, metavar="[DOMAIN…]")
+@click.option("--all", "everything", is_flag=True, help="All domains; the same as naming none.")
+@click.option("--no-wait", is_flag=True, help="Start it and return at once.")
+@config_option
+@json_option
+def command(domains: tuple[str, ...], everything: bool, no_wait: bool, config_file: str | None, as_json: bool) -> None:
+    """Deliver now what is deferred: for these recipient domains, or for all.
+
+    Not what is held or refused.  Shows progress for what was waiting when it
+    began, until each has had its try.  Status 1 when some of it stays queued.
+    """
+    if domains and everything:
+        raise click.UsageError("name domains, or --all")
+    config = load_config(config_file)
+    if strange := _not_ours(config, domains):
+        for domain in strange:
+            click.echo(f"backupmx: {domain} is not among our relay domains", err=True)
+        sys.exit(1)
+    if not is_running(config):
+        raise_not_running(config)
+    sys.exit(with_queue(config, lambda queue: _flush(queue, config, domains, no_wait, as_json)))
+
+
+def raise_not_running(config: Config) -> None:
+    click.echo(
+        f"backupmx: no appliance works on {config.state_path('')}: nothing would be delivered."
+        " What waits goes out when `backupmx serve` starts.",
+        err=True,
+    )
+    sys.exit(1)
+
+
+def _not_ours(config: Config, domains: tuple[str, ...]) -> list[str]:
+    from backupmx.operate.policy import read_routes
+
+    if not domains:
+        return []
+    routes = read_routes(config)
+    return [domain for domain in domains if not routes.is_ours(f"postmaster@{domain}")]
+
+
+async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], no_wait: bool, as_json: bool) -> int:
+    began = time.monotonic()
+    account = await queue.start_flush(domains, time.time())
+    if no_wait:
+        if as_json:
+            write_json({"waiting": account.total, "delivered": 0, "deferred": 0, "refused": 0, "seconds": 0.0})
+        else:
+            click.echo(f"{account.total} waiting, flush started")
+        return 0
+    with ExitStack() as stack:
+        show = _progress_bar(stack, account.total) if on_terminal() and not as_json else _lines(as_json)
+        while not account.done:
+            await asyncio.sleep(_LOOK)
+            if not is_running(config):
+                raise ConfigTrouble(["the appliance stopped; what waits goes out when `backupmx serve` starts"])
+            account = await queue.progress(account.flush) or account
+            show(account)
+    _report(account, time.monotonic() - began, as_json)
+    return 1 if account.deferred or account.refused or account.withdrawn or account.waiting else 0
+
+
+def _report(account: FlushProgress, seconds: float, as_json: bool) -> None:
+    if as_json:
+        numbers = {name: getattr(account, name) for name in ("delivered", "deferred", "refused")}
+        write_json({"waiting": account.total, **numbers, "seconds": round(seconds, 3)})
+        return
+    if not account.total:
+        click.echo("Nothing is deferred.")
+        return
+    rate = account.delivered / seconds if seconds else 0.0
+    click.echo(
+        f"{account.total} waiting: {account.delivered} delivered, {account.deferred} deferred,"
+        f" {account.refused} refused in {seconds:.1f}s ({rate:.0f}/s)"
+    )
+
+
+def _progress_bar(stack: ExitStack, total: int) -> Callable[[FlushProgress], None]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = stack.enter_context(
+        Progress(TextColumn("flush"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[account]}"),
+                 TimeRemainingColumn(), transient=True)
+    )  # fmt: skip
+    task = bar.add_task("flush", total=total, account="")
+
+    def show(account: FlushProgress) -> None:
+        words = f"{account.delivered} delivered, {account.deferred} deferred, {account.refused} refused"
+        bar.update(task, completed=account.total - account.waiting, account=words)
+
+    return show
+
+
+def _lines(as_json: bool) -> Callable[[FlushProgress], None]:
+    """A pipe gets a plain line every ten seconds; JSON only the end."""
+    began = last = time.monotonic()
+
+    def show(account: FlushProgress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if not as_json and now - last >= 10:
+            last = now
+            click.echo(f"{ago(now - began)}: {account.total - account.waiting} of {account.total} tried")
+
+    return show
