@@ -208,7 +208,7 @@ def _flock(descriptor: int, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise
-        signal.sigtimedwait((), 0.1)
+        time.sleep(0.1)
 
 
 def is_running(config: Config) -> bool:
