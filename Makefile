@@ -1,0 +1,58 @@
+# make demo    the whole job on one screen, in under a minute after installation
+# make test    everything that must hold: tests, types, style, the import ladder
+# make bench   the questions of benchmarks/, one table each
+# make lint    style, types and the import ladder alone
+#
+# Needs Python 3.11 or later with venv.  Everything else goes into .venv.
+
+PYTHON = python3
+BIN = .venv/bin
+# Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
+DEBIAN = clamav-daemon clamdscan postfix postfix-pcre spamassassin spamd strace swaks unbound bind9-dnsutils
+
+# RUNLEVEL=1: what we install for the tests must not start as a service here.
+NEIGHBOURS = \
+	command -v dpkg-query >/dev/null || exit 0; \
+	missing=; \
+	for package in $(DEBIAN); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	test -n "$$missing" || exit 0; \
+	if test "$$(id -u)" = 0; then \
+		echo "installing$$missing"; \
+		RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else \
+		echo "not installed here, their tests are skipped:$$missing"; \
+	fi
+
+demo: .venv/installed
+	@$(BIN)/backupmx demo $(DEMO)
+
+test: .venv/developing
+	@$(NEIGHBOURS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(PYTEST)
+
+lint: .venv/developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/developing
+	@for question in benchmarks/*.py; do echo "== $$question"; $(BIN)/python $$question || exit 1; done
+
+.venv/installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+.venv/developing: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/installed
+
+.PHONY: demo test lint bench
