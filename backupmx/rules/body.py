@@ -1,0 +1,138 @@
+"""Pure.  body: what follows the first header block, on its way through the tables.
+
+`Walk.run` goes through the body once.  Untouched stretches are given back as
+slices of the content: a message of 10 MB costs 10 MB.  Where nothing can be
+asked, in a segment past body_checks_size_limit or with no body_checks at all,
+it looks only for lines that begin with "--" while a boundary is open.
+
+A body line longer than 2,048 octets is asked about in pieces, and each piece
+is replaced or left out alone, as Postfix does (cleanup_body_callback).
+"""
+
+import re
+
+from backupmx.mail.headers import Field, fields, label, line_end, records, rendered
+from backupmx.mail.message import Buffer, head_of
+from backupmx.rules.actions import Ruling
+from backupmx.rules.mime import NAMES, Mime, State
+from backupmx.rules.table import Table
+from backupmx.rules.tables import Settings, Tables, ask, ask_body
+
+_DASHES = re.compile(rb"\n--")
+
+
+class Walk:
+    """One pass over one body."""
+
+    __slots__ = (
+        "_body_limit", "_data", "_header_limit", "_kept", "_mime", "_offset", "_ruling", "_tables", "changed", "out",
+    )  # fmt: skip
+
+    def __init__(self, data: Buffer, ruling: Ruling, mime: Mime, tables: Tables, settings: Settings) -> None:
+        self._data = data
+        self._ruling = ruling
+        self._mime = mime
+        self._tables = tables
+        self._header_limit = settings.header_size_limit
+        self._body_limit = settings.body_checks_size_limit
+        self._kept = 0
+        self._offset = 0
+        self.out: list[Buffer] = []
+        self.changed = False
+
+    def run(self, at: int, unended: bool) -> None:
+        """From the end of the first header block to the end of the message."""
+        self._kept = at
+        size = len(self._data)
+        if at < size:
+            at = self._block_end(at) if not unended else self._broken(at)
+        while at < size and not self._ruling.over:
+            if self._mime.state is State.BODY:
+                at = self._segment(at)
+            else:
+                found, at = fields(self._data, at, self._header_limit)
+                self._headers(found)
+                if at < size:
+                    at = self._block_end(at)
+        if self._kept < size:
+            self.out.append(self._data[self._kept :])
+
+    def _block_end(self, at: int) -> int:
+        """The first line after a header block: empty, or no header at all."""
+        if bytes(self._data[at : at + 2]) != b"\r\n":
+            return self._broken(at)
+        self._mime.blank()
+        self._offset = 1
+        return at + 2
+
+    def _broken(self, at: int) -> int:
+        self._mime.broken()
+        self._offset = 0
+        return at
+
+    def _headers(self, found: list[Field]) -> None:
+        """The header block of a part or of an attached message."""
+        nested = self._mime.state is State.NESTED
+        for field in found:
+            name = label(field.text)
+            self._mime.header(name, field.text)
+            table = self._tables.nested if nested and name not in NAMES else self._tables.mime
+            edit = ask(self._ruling, table, field.text, name, "header")
+            if self._ruling.over:
+                return
+            lines = [rendered(line, self._header_limit) for line in (edit.before, edit.kept) if line is not None]
+            self._replace(field.start, field.end, head_of(lines))
+
+    def _segment(self, at: int) -> int:
+        """Body lines up to a boundary behind which headers begin, or to the end.  -> where to go on."""
+        table = self._tables.body
+        while at < len(self._data) and self._mime.state is State.BODY and not self._ruling.over:
+            if not (table and self._ruling.checking and (not self._body_limit or self._offset < self._body_limit)):
+                at = self._next_dashes(at)
+                if at == len(self._data):
+                    break
+            end, following = line_end(self._data, at)
+            line = bytes(self._data[at:end])
+            if line[:2] == b"--" and self._mime.boundary(line) and self._mime.state is State.BODY:
+                self._offset = 0
+            self._line(table, line, at, following)
+            at = following
+        return at
+
+    def _next_dashes(self, at: int) -> int:
+        """Where the next line begins that may be a boundary; the end when none is looked for."""
+        if self._mime.searching:
+            match = _DASHES.search(self._data, at - 1)
+            return match.start() + 1 if match else len(self._data)
+        return len(self._data)
+
+    def _line(self, table: Table, line: bytes, start: int, end: int) -> None:
+        """One body line, in records.  Each may be asked about, replaced, or left out."""
+        pieces = records(line)
+        out = b""
+        touched = False
+        for n, piece in enumerate(pieces):
+            ending = b"\r\n" if n == len(pieces) - 1 else b""
+            text = piece.partition(b"\0")[0]
+            if table and text and self._ruling.checking and (not self._body_limit or self._offset < self._body_limit):
+                edit = ask_body(self._ruling, table, text)
+                if edit.before is not None:
+                    out += edit.before + b"\r\n"
+                if edit.kept is not None:
+                    out += (piece if edit.kept is text else edit.kept) + ending
+                touched = touched or edit.before is not None or edit.kept is not text
+            else:
+                out += piece + ending
+            self._offset += len(piece) + 1
+        if touched:
+            self._replace(start, end, out)
+
+    def _replace(self, start: int, end: int, new: bytes) -> None:
+        if bytes(self._data[start:end]) == new:
+            return
+        if self._kept < start:
+            self.out.append(self._data[self._kept : start])
+        if new:
+            self.out.append(new)
+        self._kept = end
+        self.changed = True

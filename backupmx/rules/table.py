@@ -1,0 +1,299 @@
+"""Pure.  table: a header_checks table that can be asked.
+
+`load(text, name, kind)` compiles a table and never fails: what Postfix would
+skip is skipped and named in `warnings`.  Whether a table with warnings may be
+used is for the caller to say (rules.strict).
+
+`Table.find(subject, ...)` is Postfix's lookup: rules from top to bottom, the
+first that matches wins.  `if` whose pattern does not match skips to its
+`endif`; without an `endif` it ends the lookup.
+
+A rule is asked only about headers it can match (anchor.py): for each header
+name that rules are anchored to there is a shorter program of the rules left,
+and one for all other names.  A table of a thousand rules for a thousand names
+costs what its few unanchored rules cost.
+
+Why not one big alternation of all patterns?  First match wins by position in
+the file, captures are numbered a pattern, and a pattern that gives up must not
+silence its neighbours.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from backupmx.rules import anchor
+from backupmx.rules.pattern import (
+    ANCHORED, CASELESS, DOLLAR_ENDONLY, DOTALL, EXTENDED, MULTILINE, UNGREEDY, NoAnswer, Pattern, PatternTrouble,
+)  # fmt: skip
+from backupmx.rules.posix import PosixPattern
+from backupmx.rules.replacement import BadReplacement, Replacement, parse
+from backupmx.rules.syntax import Expression, Kind, Statement, statements
+from backupmx.rules.vocabulary import remark, split
+
+_PCRE_FLAGS = {
+    0x69: CASELESS, 0x6D: MULTILINE, 0x73: DOTALL, 0x78: EXTENDED, 0x41: ANCHORED, 0x45: DOLLAR_ENDONLY,
+    0x55: UNGREEDY, 0x58: 0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A statement that can be asked."""
+
+    statement: Statement
+    pattern: Pattern | PosixPattern | None
+    """None for endif."""
+    second: PosixPattern | None = None
+    replacement: Replacement | None = None
+    prefix: bytes = b""
+    """What every subject it matches begins with, in lower case; b"": nothing is known."""
+
+    @property
+    def line(self) -> int:
+        return self.statement.line
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rule in a program, and where an `if` that does not hold goes on (-1: nowhere)."""
+
+    rule: Rule
+    skip_to: int = 0
+
+
+Program = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The rule that matched, and its action text."""
+
+    table: "Table"
+    rule: Rule
+    text: bytes
+
+
+class Asked:
+    """What asking about one message cost: rules that gave no answer, and the time that is left.
+
+    Before the time is up a rule that gives up is asked again about the next
+    header, as Postfix would.  After it, it is not: then each rule costs the
+    message at most one more limit.
+    """
+
+    __slots__ = ("_clock", "_given_up", "_until", "late", "troubles")
+
+    def __init__(self, clock: Callable[[], float] | None = None, budget: float = 0.0) -> None:
+        self._clock = clock
+        self._until = clock() + budget if clock else 0.0
+        self._given_up: set[Rule] = set()
+        self.late = False
+        self.troubles: dict[str, None] = {}
+
+    def check_time(self) -> None:
+        self.late = self.late or (self._clock is not None and self._clock() > self._until)
+
+    def silent(self, rule: Rule) -> bool:
+        return self.late and rule in self._given_up
+
+    def gave_up(self, table: "Table", rule: Rule, why: str) -> None:
+        self._given_up.add(rule)
+        self.troubles[f"{table.name}:{rule.line}: {why}: counts as no match"] = None
+        self.check_time()
+
+    def slow(self, rule: Rule, ask: Callable[[], bool]) -> bool:
+        """Once late: a rule that is slow without giving up is not asked again either."""
+        assert self._clock is not None
+        began = self._clock()
+        answer = ask()
+        if self._clock() - began > _SLOW:
+            self._given_up.add(rule)
+        return answer
+
+
+_SLOW = 0.01
+"""Seconds for one answer: three times what the match limit allows from one place in the subject."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table file, compiled."""
+
+    name: str
+    kind: Kind
+    rules: tuple[Rule, ...]
+    """Rules, ifs and endifs in order, the unusable ones left out."""
+    warnings: tuple[str, ...]
+    """ "FILE:LINE: message" for what could not be used."""
+    everything: Program = field(repr=False)
+    unnamed: Program = field(repr=False)
+    """For headers whose name no rule is anchored to."""
+    names: frozenset[bytes] = field(repr=False)
+    """Header names in lower case that rules are anchored to."""
+    _named: dict[bytes, Program] = field(default_factory=dict, repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def program(self, name: bytes) -> Program:
+        """The rules that can match a header of this name (lower case), in order."""
+        if name not in self.names:
+            return self.unnamed
+        if (program := self._named.get(name)) is None:
+            program = self._named[name] = _program(self.rules, lambda rule: _may_match(rule, name))
+        return program
+
+    def find(self, subject: bytes, program: Program, asked: Asked, *, folded: bool = True) -> Hit | None:
+        """The first rule of a program that matches; None: none does.
+
+        `folded` says that a blank follows every line end in the subject, which
+        the prefixes of /m patterns rely on.
+        """
+        at = 0
+        start = subject[:256].lower() if folded and len(program) > 1 else b""
+        while at < len(program):
+            step = program[at]
+            rule = step.rule
+            at += 1
+            if start and rule.prefix and not start.startswith(rule.prefix[:256]):
+                holds = False
+            else:
+                hit = self._ask(rule, subject, asked)
+                if hit is not None and rule.statement.word == "rule":
+                    return hit
+                holds = hit is not None
+            if not holds and rule.statement.word == "if":
+                if step.skip_to < 0:
+                    return None
+                at = step.skip_to
+        return None
+
+    def _ask(self, rule: Rule, subject: bytes, asked: Asked) -> Hit | None:
+        """The rule's answer.  A pattern without one has not matched, negated or not."""
+        first = rule.statement.first
+        if first is None or rule.pattern is None or asked.silent(rule):
+            return None
+        try:
+            if asked.late:
+                matches = asked.slow(rule, lambda: _matches(rule, subject))
+            else:
+                matches = rule.pattern.matches(subject)
+            if matches is first.negated:
+                return None
+            if (second := rule.statement.second) is not None and rule.second is not None:
+                if rule.second.matches(subject) is second.negated:
+                    return None
+            if rule.replacement is None or not rule.replacement.highest:
+                return Hit(self, rule, rule.replacement.text() if rule.replacement else b"")
+            groups = rule.pattern.captures(subject)
+            return Hit(self, rule, rule.replacement.text(groups)) if groups else None
+        except NoAnswer as why:
+            asked.gave_up(self, rule, str(why))
+            return None
+
+
+def _matches(rule: Rule, subject: bytes) -> bool:
+    assert rule.pattern is not None
+    return rule.pattern.matches(subject)
+
+
+def load(text: bytes, name: str, kind: Kind = "pcre") -> Table:
+    """Any bytes -> a table.  `name` is for messages: the file's."""
+    warnings: list[str] = []
+    rules: list[Rule] = []
+    nesting = 0
+
+    def warn(line: int, message: str) -> None:
+        warnings.append(f"{name}:{line}: {message}")
+
+    for statement in statements(text, kind, lambda: nesting, warn):
+        try:
+            rules.append(_compiled(statement, kind, warn))
+        except (PatternTrouble, BadReplacement) as why:
+            warn(statement.line, f"{why}: skipping this rule")
+            continue
+        nesting += {"if": 1, "endif": -1, "rule": 0}[statement.word]
+    for rule in _unclosed(rules):
+        warn(rule.line, "IF has no matching ENDIF: where it does not match, the rest of the table is not asked")
+    names = frozenset(label for rule in rules if (label := anchor.name(rule.prefix)))
+    everything = _program(rules, lambda rule: True)
+    unnamed = _program(rules, lambda rule: not anchor.name(rule.prefix))
+    return Table(name, kind, tuple(rules), tuple(warnings), everything, unnamed, names)
+
+
+def _compiled(statement: Statement, kind: Kind, warn: Callable[[int, str], None]) -> Rule:
+    """Raises PatternTrouble or BadReplacement.  In Postfix's order: the replacement is looked at first."""
+    first, second = statement.first, statement.second
+    if first is None:
+        return Rule(statement, None)
+    replacement = parse(statement.text) if statement.word == "rule" else None
+    if replacement and replacement.highest and first.negated:
+        raise BadReplacement("$number found in negative match replacement text")
+    pattern = _pattern(first, kind)
+    if b"X" in first.flags:
+        warn(statement.line, 'ignoring obsolete regexp option "X"')
+    if replacement and replacement.highest > pattern.groups:
+        raise BadReplacement(f'out of range replacement index "{replacement.highest}"')
+    other = _pattern(second, kind) if second else None
+    prefix = b"" if first.negated else anchor.prefix(pattern.source, pattern.flags)
+    if replacement and not replacement.highest:
+        text = replacement.text()
+        if text and (why := remark(*split(text), None)):
+            warn(statement.line, why)
+    return Rule(statement, pattern, other if isinstance(other, PosixPattern) else None, replacement, prefix)
+
+
+def _pattern(expression: Expression, kind: Kind) -> Pattern | PosixPattern:
+    flags = expression.flags
+    if kind == "regexp":
+        return PosixPattern(
+            expression.source,
+            extended=flags.count(b"x") % 2 == 0,
+            caseless=flags.count(b"i") % 2 == 0,
+            newline=flags.count(b"m") % 2 == 1,
+        )
+    options = CASELESS | DOTALL
+    for flag in flags:
+        options ^= _PCRE_FLAGS[flag]
+    return Pattern(expression.source, options)
+
+
+def _unclosed(rules: list[Rule]) -> list[Rule]:
+    open_ifs: list[Rule] = []
+    for rule in rules:
+        if rule.statement.word == "if":
+            open_ifs.append(rule)
+        elif rule.statement.word == "endif":
+            open_ifs.pop()
+    return open_ifs
+
+
+def _may_match(rule: Rule, name: bytes) -> bool:
+    label = anchor.name(rule.prefix)
+    return label == name if label else name.startswith(rule.prefix)
+
+
+def _program(rules: Sequence[Rule], keep: Callable[[Rule], bool]) -> Program:
+    """The rules worth asking, with where each `if` goes on.  A block whose `if` cannot hold is left out."""
+    steps: list[Rule] = []
+    targets: dict[int, int] = {}
+    open_ifs: list[int] = []
+    left_out = 0
+    for rule in rules:
+        word = rule.statement.word
+        if left_out:
+            left_out += {"if": 1, "endif": -1, "rule": 0}[word]
+        elif word == "endif":
+            targets[open_ifs.pop()] = len(steps)
+        elif not keep(rule):
+            left_out = int(word == "if")
+        else:
+            if word == "if":
+                open_ifs.append(len(steps))
+            steps.append(rule)
+    return tuple(Step(rule, targets.get(n, -1)) for n, rule in enumerate(steps))
+
+
+EMPTY: Final = load(b"", "")
+"""No table."""

@@ -1,0 +1,65 @@
+"""Pure.  tables: the five tables of one server, what they may see, and how one is asked."""
+
+import re
+from dataclasses import dataclass
+
+from backupmx.rules.actions import Edit, Ruling
+from backupmx.rules.table import EMPTY, Table
+from backupmx.rules.vocabulary import Where
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one server; EMPTY asks nothing."""
+
+    header: Table = EMPTY
+    mime: Table = EMPTY
+    nested: Table = EMPTY
+    body: Table = EMPTY
+    milter: Table = EMPTY
+    """milter_header_checks: for headers that checks and milters add."""
+
+    @property
+    def below(self) -> bool:
+        """Does any table look below the first header block?"""
+        return bool(self.mime or self.nested or self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Postfix parameters that change what a rule sees."""
+
+    header_size_limit: int = 102_400
+    body_checks_size_limit: int = 51_200
+    mime: bool = True
+    """False: disable_mime_input_processing = yes."""
+    hopcount_limit: int = 0
+    """This many Received headers are refused, 554 5.4.0; 0: the caller counts them itself."""
+    budget: float = 0.5
+    """Seconds after which patterns that gave no answer are not asked again about this message."""
+
+
+DEFAULT = Settings()
+
+
+_PLAIN = re.compile(rb"[!-9;-~]+:[^\n]*(?:\n[ \t][^\n]*)*")
+
+
+def ask(ruling: Ruling, table: Table, text: bytes, name: bytes, where: Where) -> Edit:
+    """One table about one header of this name (lower case)."""
+    if not (table and ruling.checking and text):
+        return Edit(text)
+    ruling.asked.check_time()
+    if where == "header":
+        hit = table.find(text, table.program(name), ruling.asked)
+    else:  # nobody has looked at what a milter adds: "Name :" or a stray line may stand in it
+        plain = _PLAIN.fullmatch(text) is not None
+        hit = table.find(text, table.program(name) if plain else table.everything, ruling.asked, folded=plain)
+    return ruling.act(hit, text, where) if hit else Edit(text)
+
+
+def ask_body(ruling: Ruling, table: Table, text: bytes) -> Edit:
+    """body_checks about one record of a body."""
+    ruling.asked.check_time()
+    hit = table.find(text, table.everything, ruling.asked)
+    return ruling.act(hit, text, "body") if hit else Edit(text)
