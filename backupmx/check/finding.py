@@ -1,6 +1,6 @@
 """Pure.  finding: what one check saw of one message."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -43,3 +43,26 @@ class Mail:
     envelope: Envelope
     client: Client
     queue_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What all checks saw of one message, one finding for each check that is on."""
+
+    all: tuple[Finding, ...] = ()
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.all)
+
+    def of(self, check: str) -> Finding | None:
+        """The finding of that check; None when it is off."""
+        return next((finding for finding in self.all if finding.check == check), None)
+
+    def results(self) -> frozenset[str]:
+        """Authentication as words: {"spf=pass", "helo=none", "dkim=fail", "dmarc=fail", "policy=reject"}."""
+        words = set()
+        for finding in self.all:
+            if isinstance(result := finding.facts.get("result"), str):
+                words.add(f"{finding.check}={result}")
+            words.update(f"{key}={finding.facts[key]}" for key in ("helo", "policy") if key in finding.facts)
+        return frozenset(words)

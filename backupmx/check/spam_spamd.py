@@ -1,0 +1,95 @@
+"""spam_spamd: SpamAssassin's daemon over its own protocol.
+
+A message is sent with SYMBOLS; the answer is the score and the names of the
+tests that hit.  spamd's version is in no answer but X-Spam-Checker-Version,
+so it is asked for once, with HEADERS and a message of two lines, and again
+after spamd was away.
+
+    connection refused, no spamd behind it          EngineAway
+    EX_TEMPFAIL, EX_TIMEOUT ..., silence, closed    Unscannable
+    more than 512 KiB                               TooLarge: not sent, as spamc
+                                                    and spamass-milter do by default
+
+Standards: spamd/PROTOCOL of SpamAssassin, version 1.5.
+"""
+
+import re
+
+from backupmx.check.field import plain
+from backupmx.check.finding import Findings, Mail
+from backupmx.check.spam import Score, TooLarge
+from backupmx.check.wire import Address, EngineAway, Unscannable, dialogue
+from backupmx.mail.message import Buffer
+
+_LARGEST = 512 << 10
+_FIRST_LINE = re.compile(rb"SPAMD/[\d.]+ (\d{1,3}) ([^\r\n]*)\r\n")
+_SPAM = re.compile(rb"^Spam: (?:True|False|Yes|No) ; (-?\d{1,9}(?:\.\d{1,9})?) / ", re.MULTILINE | re.IGNORECASE)
+_VERSION = re.compile(rb"^X-Spam-Checker-Version: (SpamAssassin [^\s()]{1,40})", re.MULTILINE)
+_TWO_LINES = b"Subject: version\r\n\r\n"
+
+
+class Spamd:
+    name = "spamd"
+
+    def __init__(self, address: Address, seconds: float, user: str = "") -> None:
+        self._address = address
+        self._seconds = seconds
+        self._user = user
+        self._version = ""
+
+    async def score(self, mail: Mail, authentication: Findings) -> Score:
+        """Its own plug-ins ask the DNS; `authentication` is not told to it."""
+        size = mail.message.size
+        if size > _LARGEST:
+            raise TooLarge(f"{size} octets, spamd gets at most {_LARGEST}")
+        try:
+            score, tests = symbols(await self._ask(b"SYMBOLS", size, *mail.message.chunks()))
+            if not self._version:
+                await self._learn_version()
+        except EngineAway:
+            self._version = ""
+            raise
+        return Score(score, tests, self._version)
+
+    async def ping(self) -> str:
+        await self._learn_version()
+        return self._version
+
+    async def _learn_version(self) -> None:
+        answer = await self._ask(b"HEADERS", len(_TWO_LINES), _TWO_LINES)
+        match = _VERSION.search(answer)
+        # A site may have taken the field out (clear_headers): then it is spamd that spoke, of no version.
+        self._version = plain(match[1].decode("latin-1")) if match else "SpamAssassin"
+
+    async def _ask(self, command: bytes, size: int, *pieces: Buffer) -> bytes:
+        """-> what follows the first line of an EX_OK.  Raises EngineAway, Unscannable."""
+        head = command + b" SPAMC/1.5\r\nContent-length: %d\r\n" % size
+        if self._user:
+            head += b"User: " + self._user.encode("ascii", "replace") + b"\r\n"
+        async with dialogue(self._address, self._seconds) as spamd:
+            await spamd.send(head + b"\r\n", *pieces)
+            spamd.end_sending()
+            answer = await spamd.receive()
+        return accepted(answer)
+
+
+def accepted(answer: bytes) -> bytes:
+    """Pure.  The answer after its first line, when that says EX_OK.  Raises EngineAway, Unscannable."""
+    if not answer:
+        raise Unscannable("it closed the connection while scanning")
+    match = _FIRST_LINE.match(answer)
+    if match is None:
+        raise EngineAway(f"this is no spamd, it says {plain(answer[:60].decode('latin-1'))!r}")
+    if int(match[1]) != 0:
+        raise Unscannable(plain(f"{int(match[1])} {match[2].decode('latin-1')}"))
+    return answer[match.end() :]
+
+
+def symbols(answer: bytes) -> tuple[float, tuple[str, ...]]:
+    """Pure.  "Spam: True ; 1000.0 / 5.0" and "GTUBE,NO_RECEIVED" -> score and tests.  Raises Unscannable."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    match = _SPAM.search(head)
+    if match is None:
+        raise Unscannable("an answer without a score")
+    tests = body.decode("latin-1").replace("\r", "").replace("\n", "").split(",")
+    return float(match[1]), tuple(t.strip() for t in tests if t.strip())
