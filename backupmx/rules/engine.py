@@ -188,9 +188,9 @@ def _first_block(data: Buffer, limit: int) -> tuple[list[bytes], int, bool]:
     """
     if bytes(data[:2]) == b"\r\n":
         return [], 0, False
-    if (match := _BLANK_LINE.search(data)) and match.start() <= limit:
-        if (plain := plain_block(bytes(data[: match.start()]), limit)) is not None:
-            return plain, match.start() + 2, False
+    end = match.start() if (match := _BLANK_LINE.search(data)) else limit + 1
+    if end <= limit and (plain := plain_block(bytes(data[:end]), limit)) is not None:
+        return plain, end + 2, False
     texts: list[bytes] = []
     at = 0
     while mailbox := _MAILBOX.match(data, at):

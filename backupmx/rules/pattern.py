@@ -32,6 +32,12 @@ EXTENDED = 0x00000080
 MULTILINE = 0x00000400
 UNGREEDY = 0x00040000
 ANCHORED = 0x80000000
+_LETTERS = {
+    0x69: CASELESS, 0x6D: MULTILINE, 0x73: DOTALL, 0x78: EXTENDED, 0x41: ANCHORED, 0x45: DOLLAR_ENDONLY,
+    0x55: UNGREEDY, 0x58: 0,
+}  # fmt: skip
+"""The flags of pcre_table(5): i m s x A E U, and X which PCRE2 no longer has."""
+
 _NEVER_BACKSLASH_C = 0x00100000
 _ALT_BSUX = 0x00000002
 _JIT_STACKLIMIT = -46
@@ -56,6 +62,14 @@ class PatternTrouble(ValueError):
 
 class NoAnswer(Exception):
     """The match was given up: nobody knows whether the pattern matches.  The text is PCRE2's own."""
+
+
+def options(letters: bytes) -> int:
+    """The flags behind a pcre: pattern.  Each toggles; CASELESS and DOTALL are on to begin with."""
+    bits = CASELESS | DOTALL
+    for letter in letters:
+        bits ^= _LETTERS[letter]
+    return bits
 
 
 class Pattern:

@@ -57,7 +57,8 @@ class Unusable(ValueError):
 
 def logical_lines(text: bytes) -> Iterator[tuple[int, bytes, tuple[int, ...]]]:
     """-> (line number, text, numbers of the lines it continues over)."""
-    number, joined, continued = 0, b"", ()
+    number, joined = 0, b""
+    continued: tuple[int, ...] = ()
     for n, line in enumerate(text.split(b"\n"), 1):
         bare = line.lstrip(SPACE)
         if not bare or bare[:1] == b"#":

@@ -23,18 +23,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backupmx.rules import anchor
-from backupmx.rules.pattern import (
-    ANCHORED, CASELESS, DOLLAR_ENDONLY, DOTALL, EXTENDED, MULTILINE, UNGREEDY, NoAnswer, Pattern, PatternTrouble,
-)  # fmt: skip
+from backupmx.rules.pattern import NoAnswer, Pattern, PatternTrouble, options
 from backupmx.rules.posix import PosixPattern
 from backupmx.rules.replacement import BadReplacement, Replacement, parse
 from backupmx.rules.syntax import Expression, Kind, Statement, statements
 from backupmx.rules.vocabulary import remark, split
-
-_PCRE_FLAGS = {
-    0x69: CASELESS, 0x6D: MULTILINE, 0x73: DOTALL, 0x78: EXTENDED, 0x41: ANCHORED, 0x45: DOLLAR_ENDONLY,
-    0x55: UNGREEDY, 0x58: 0,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,11 +95,12 @@ class Asked:
         self.troubles[f"{table.name}:{rule.line}: {why}: counts as no match"] = None
         self.check_time()
 
-    def slow(self, rule: Rule, ask: Callable[[], bool]) -> bool:
-        """Once late: a rule that is slow without giving up is not asked again either."""
-        assert self._clock is not None
+    def matches(self, rule: Rule, pattern: Pattern | PosixPattern, subject: bytes) -> bool:
+        """Once late, a rule that is slow without giving up is not asked again either.  Raises NoAnswer."""
+        if not self.late or self._clock is None:
+            return pattern.matches(subject)
         began = self._clock()
-        answer = ask()
+        answer = pattern.matches(subject)
         if self._clock() - began > _SLOW:
             self._given_up.add(rule)
         return answer
@@ -175,15 +169,11 @@ class Table:
         if first is None or rule.pattern is None or asked.silent(rule):
             return None
         try:
-            if asked.late:
-                matches = asked.slow(rule, lambda: _matches(rule, subject))
-            else:
-                matches = rule.pattern.matches(subject)
-            if matches is first.negated:
+            if asked.matches(rule, rule.pattern, subject) is first.negated:
                 return None
-            if (second := rule.statement.second) is not None and rule.second is not None:
-                if rule.second.matches(subject) is second.negated:
-                    return None
+            second = rule.statement.second
+            if second and rule.second and rule.second.matches(subject) is second.negated:
+                return None
             if rule.replacement is None or not rule.replacement.highest:
                 return Hit(self, rule, rule.replacement.text() if rule.replacement else b"")
             groups = rule.pattern.captures(subject)
@@ -191,11 +181,6 @@ class Table:
         except NoAnswer as why:
             asked.gave_up(self, rule, str(why))
             return None
-
-
-def _matches(rule: Rule, subject: bytes) -> bool:
-    assert rule.pattern is not None
-    return rule.pattern.matches(subject)
 
 
 def load(text: bytes, name: str, kind: Kind = "pcre") -> Table:
@@ -207,7 +192,10 @@ def load(text: bytes, name: str, kind: Kind = "pcre") -> Table:
     def warn(line: int, message: str) -> None:
         warnings.append(f"{name}:{line}: {message}")
 
-    for statement in statements(text, kind, lambda: nesting, warn):
+    def open_ifs() -> int:
+        return nesting
+
+    for statement in statements(text, kind, open_ifs, warn):
         try:
             rules.append(_compiled(statement, kind, warn))
         except (PatternTrouble, BadReplacement) as why:
@@ -253,10 +241,7 @@ def _pattern(expression: Expression, kind: Kind) -> Pattern | PosixPattern:
             caseless=flags.count(b"i") % 2 == 0,
             newline=flags.count(b"m") % 2 == 1,
         )
-    options = CASELESS | DOTALL
-    for flag in flags:
-        options ^= _PCRE_FLAGS[flag]
-    return Pattern(expression.source, options)
+    return Pattern(expression.source, options(flags))
 
 
 def _unclosed(rules: list[Rule]) -> list[Rule]:

@@ -25,8 +25,11 @@ from backupmx.rules.syntax import SPACE
 Where = Literal["header", "body", "added"]
 
 WORDS = frozenset(
-    "REJECT DISCARD PASS REDIRECT HOLD FILTER BCC PREPEND REPLACE IGNORE STRIP WARN INFO DUNNO OK".split()
-)
+    (
+        "REJECT", "DISCARD", "PASS", "REDIRECT", "HOLD", "FILTER", "BCC", "PREPEND", "REPLACE", "IGNORE", "STRIP",
+        "WARN", "INFO", "DUNNO", "OK",
+    )
+)  # fmt: skip
 
 
 def split(text: bytes) -> tuple[str, bytes]:
