@@ -25,6 +25,35 @@ _ORCPT = re.compile(r"([A-Za-z0-9-]+);(.+)", re.DOTALL)
 # RFC 6533 section 3: utf-8-addr-xtext, and what an address in UTF-8 may hold unencoded.
 _UTF8_XTEXT = re.compile("(?:[!-*,-<>-\\[\\]-~\x80-\U0010ffff]|\\\\x\\{[0-9A-F]{2,6}\\}|\\+[0-9A-F]{2})+")
 
+OK = b"250 2.0.0 Ok\r\n"
+MAIL_OK = b"250 2.1.0 Ok\r\n"
+RCPT_OK = b"250 2.1.5 Ok\r\n"
+GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+BYE = b"221 2.0.0 Bye\r\n"
+NOT_SMTP = b"221 2.7.0 Error: I can break rules, too. Goodbye.\r\n"
+
+BAD_SYNTAX = Reply(500, "5.5.2", "Error: bad syntax")
+TOO_LONG = Reply(500, "5.5.2", "Error: line too long")
+UNKNOWN = Reply(500, "5.5.2", "Error: command not recognized")
+NOT_DONE = Reply(502, "5.5.1", "Error: command not implemented")
+NO_AUTH = Reply(503, "5.5.1", "Error: authentication not enabled")
+HELO_FIRST = Reply(503, "5.5.1", "Error: send HELO/EHLO first")
+NESTED_MAIL = Reply(503, "5.5.1", "Error: nested MAIL command")
+NEED_MAIL = Reply(503, "5.5.1", "Error: need MAIL command")
+NEED_RCPT = Reply(503, "5.5.1", "Error: need RCPT command")
+NO_RECIPIENTS = Reply(554, "5.5.1", "Error: no valid recipients")
+TOO_MANY = Reply(452, "4.5.3", "Error: too many recipients")
+TOO_BIG = Reply(552, "5.3.4", "Error: message file too big")
+TLS_ACTIVE = Reply(554, "5.5.1", "Error: TLS already active")
+BUG = Reply(451, "4.3.0", "Error: internal trouble, try again later")
+
+HELO_SYNTAX = Reply(501, "5.5.4", "Syntax: HELO hostname")
+EHLO_SYNTAX = Reply(501, "5.5.4", "Syntax: EHLO hostname")
+QUIT_SYNTAX = Reply(501, "5.5.4", "Syntax: QUIT")
+RSET_SYNTAX = Reply(501, "5.5.4", "Syntax: RSET")
+DATA_SYNTAX = Reply(501, "5.5.4", "Syntax: DATA")
+VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address")
+STARTTLS_SYNTAX = Reply(501, "5.5.4", "Syntax: STARTTLS")
 MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
 RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
 BAD_SENDER = Reply(501, "5.1.7", "Bad sender address syntax")

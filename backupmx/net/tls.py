@@ -1,0 +1,190 @@
+"""tls: the certificates we show to clients, chosen by the name they ask for.
+
+`ServerTls.context()` is asked at each STARTTLS.  It looks at the files at most
+once a second and reads them again when they have changed, so a renewed
+certificate is in use without a reload.  Files that cannot be used any more
+leave the old certificates in force, loudly.
+
+    tls_chain_files   PEM files, each private key followed by its certificate
+                      chain, in one file or in two (smtpd_tls_chain_files);
+                      several keys of different kinds may follow each other
+    tls_sni_map       "NAME KEY-FILE CHAIN-FILE" a line; ".example.net" is all
+                      names below it (tls_server_sni_maps); paths are relative
+                      to the map's folder
+
+Trouble
+    TlsTrouble   at start or reload: every error at once, with file and remedy.
+
+TLS 1.2 and 1.3 as Python and OpenSSL choose them.  Who speaks less comes in
+clear, which is no worse (RFC 7435).
+
+Standards: RFC 3207; RFC 6066 section 3 (SNI).
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+_KEY = b"PRIVATE KEY-----"
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_LOOK_EVERY = 1.0
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+class TlsTrouble(Exception):
+    """Certificates that cannot be used.  `errors` are sentences: "FILE: what, and what to do"."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
+
+
+class ServerTls:
+    """Contexts by name, as fresh as the files.  Raises TlsTrouble at birth."""
+
+    def __init__(
+        self,
+        chain_files: Sequence[Path],
+        sni_map: Path | None = None,
+        *,
+        troubled: Callable[[str], object] = print,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`troubled` is told when changed files cannot be used (journal.warned)."""
+        self._chain_files = tuple(chain_files)
+        self._sni_map = sni_map
+        self._troubled = troubled
+        self._clock = clock
+        self._names: Mapping[str, ssl.SSLContext] = {}
+        self._files: tuple[Path, ...] = ()
+        self._context = self._load()
+        self._stamp = _stamp(self._files)
+        self._looked = clock()
+
+    def context(self) -> ssl.SSLContext:
+        now = self._clock()
+        if now - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            stamp = _stamp(self._files)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._refresh()
+        return self._context
+
+    def _refresh(self) -> None:
+        try:
+            self._context = self._load()
+            self._stamp = _stamp(self._files)
+        except TlsTrouble as trouble:
+            for error in trouble.errors:
+                self._troubled(f"the old certificates stay in use: {error}")
+
+    def _load(self) -> ssl.SSLContext:
+        """All of it or nothing."""
+        errors: list[str] = []
+        context = _context(self._chain_files, errors)
+        entries = read_sni_map(self._sni_map, errors) if self._sni_map else {}
+        names = {name: _context(files, errors) for name, files in entries.items()}
+        if errors:
+            raise TlsTrouble(errors)
+        self._names = names
+        maps = (self._sni_map,) if self._sni_map else ()
+        self._files = (*self._chain_files, *maps, *(file for files in entries.values() for file in files))
+        context.sni_callback = self._choose
+        return context
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+        """Longest name first, as Postfix looks it up: the host, then its parents with a dot."""
+        for key in _keys((name or "").lower()):
+            if found := self._names.get(key):
+                connection.context = found
+                return
+
+
+def read_sni_map(path: Path, errors: list[str]) -> dict[str, tuple[Path, ...]]:
+    """Name -> its files.  What is wrong goes to `errors`."""
+    try:
+        text = path.read_text("utf-8", "replace")
+    except OSError as error:
+        errors.append(f"{path}: {error.strerror}")
+        return {}
+    entries: dict[str, tuple[Path, ...]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.replace(",", " ").split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) < 2 or "/" in words[0]:
+            errors.append(f'{path}:{number}: write "NAME KEY-FILE CHAIN-FILE"')
+            continue
+        entries.setdefault(words[0].lower(), tuple(path.parent / word for word in words[1:]))
+    return entries
+
+
+def _keys(name: str) -> Iterator[str]:
+    yield name
+    while "." in name:
+        name = name.partition(".")[2]
+        yield f".{name}"
+
+
+def _context(files: Sequence[Path], errors: list[str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    pairs = _pairs(files, errors)
+    for key, chain in pairs:
+        try:
+            # A password of "" fails where none would ask on the terminal.
+            context.load_cert_chain(chain, key, password=lambda: "")
+        except ssl.SSLError as error:
+            errors.append(f"{chain}: {_remedy(error, key)}")
+        except OSError as error:
+            errors.append(f"{error.filename or chain}: {error.strerror}")
+    return context
+
+
+def _pairs(files: Sequence[Path], errors: list[str]) -> list[tuple[Path, Path]]:
+    """-> (key file, chain file), in order."""
+    pairs: list[tuple[Path, Path]] = []
+    key: Path | None = None
+    for file in files:
+        try:
+            text = file.read_bytes()
+        except OSError as error:
+            errors.append(f"{file}: {error.strerror}")
+            return []
+        if _KEY in text:
+            key = file
+        if _CERTIFICATE in text and key is not None:
+            pairs.append((key, file))
+            key = None
+        elif _CERTIFICATE in text or _KEY not in text:
+            errors.append(f"{file}: no private key comes before it; name the key first, then its chain")
+            return []
+    if key is not None:
+        errors.append(f"{key}: no certificate follows this key; name its chain after it")
+    return pairs
+
+
+def _remedy(error: ssl.SSLError, key: Path) -> str:
+    match error.reason:
+        case "KEY_VALUES_MISMATCH":
+            return f"its first certificate is not for the key in {key}; put the server's own certificate first"
+        case "BAD_DECRYPT" | "BAD_PASSWORD_READ" | "PROBLEMS_GETTING_PASSWORD":
+            return f"the key in {key} has a password; store it without one"
+        case reason:
+            return f"OpenSSL says {reason or error}; is it PEM, complete and undamaged?"
+
+
+def _stamp(files: Sequence[Path]) -> Stamp:
+    """What changes when a file does: Let's Encrypt moves a link, others rename or rewrite."""
+    return tuple(_identity(file) for file in files)
+
+
+def _identity(file: Path) -> tuple[str, int, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,141 @@
+"""listen: the sockets, and one worker process's door.
+
+    open_sockets   as root, in the supervisor, for each worker its own sockets
+                   on the same addresses (SO_REUSEPORT): the kernel deals the
+                   clients out, and what waits for a worker that died waits
+                   for its successor, because the supervisor keeps the sockets
+    Door           start, run, stop: the event loop's side of a worker
+
+Stopping, in this order: no new connections; each session ends at a command
+border with 421 4.3.2; a message that is coming in or being committed has
+`timeout` seconds to get its reply; then what is left is dropped.  What was
+dropped had no 250, so its sender has it still.
+
+Why does the door look for silent clients, and not a timer for each?  A timer
+is set and cancelled with every command; looking through a thousand sessions
+a second costs less than serving one.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+from backupmx.journal import Journal
+from backupmx.net.tls import ServerTls
+from backupmx.receive.admit import Admission
+from backupmx.receive.limits import SmtpSettings
+from backupmx.receive.names import Reverse
+from backupmx.receive.service import Accept, Service
+from backupmx.receive.session import Session
+
+BACKLOG = 1024
+
+# FreeBSD shares connections out only among sockets with SO_REUSEPORT_LB (sys/socket.h), which Python has no name for.
+_REUSE_PORT = 0x00010000 if sys.platform.startswith("freebsd") else socket.SO_REUSEPORT
+
+
+def open_sockets(listen: Iterable[str]) -> list[socket.socket]:
+    """One worker's listening sockets on "0.0.0.0:25", "[::]:25".  Raises OSError, with the address in it."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_open(address)) for address in listen]
+        stack.pop_all()
+    return opened
+
+
+def open_all(listen: Sequence[str], workers: int) -> list[list[socket.socket]]:
+    """Every worker's sockets.  Port 0 becomes the same free port for all of them."""
+    first = open_sockets(listen)
+    same = [address_of(each) for each in first]
+    return [first, *(open_sockets(same) for _ in range(workers - 1))]
+
+
+def address_of(listening: socket.socket) -> str:
+    """ "127.0.0.1:2525", "[::1]:2525"."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _open(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, _REUSE_PORT, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind((host, int(port)))
+        opened.listen(BACKLOG)
+    except (OSError, ValueError, OverflowError) as error:
+        opened.close()
+        number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+        raise OSError(number, os.strerror(number), address) from None
+    return opened
+
+
+class Door:
+    """One worker's loop: sessions on given sockets.  `service.admission` and `service.tls` may be replaced."""
+
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        accept: Accept,
+        admission: Admission,
+        *,
+        journal: Journal,
+        resolver: Reverse | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        self.service = Service(settings, accept, admission, journal=journal, resolver=resolver, tls=tls)
+        self._servers: list[asyncio.Server] = []
+        self._stopped = asyncio.Event()
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Clients are served from now on."""
+        loop = asyncio.get_running_loop()
+        service, pattern = self.service, Session.pattern(self.service, loop)
+        for each in sockets:
+            server = await loop.create_server(lambda: Session(service, pattern), sock=each, backlog=BACKLOG)
+            self._servers.append(server)
+
+    async def run(self) -> None:
+        """Until `stop`: end what is silent."""
+        pause = min(1.0, self.service.settings.timeout / 4)
+        while not self._stopped.is_set():
+            try:
+                async with asyncio.timeout(pause):
+                    await self._stopped.wait()
+            except TimeoutError:
+                self._end_the_silent()
+
+    async def stop(self, timeout: float) -> None:
+        """Take no more clients, let the others end within `timeout` seconds, drop the rest."""
+        service = self.service
+        service.stopping = True
+        for server in self._servers:
+            server.close()
+        for session in list(service.sessions):
+            session.stop()
+        try:
+            async with asyncio.timeout(timeout):
+                await service.empty()
+        except TimeoutError:
+            pass  # what is left is dropped below
+        for session in list(service.sessions):
+            session.abort()
+        for task in list(service.tasks):
+            task.cancel()
+        await asyncio.gather(*service.tasks, return_exceptions=True)
+        service.pool.shutdown(wait=True)
+        self._stopped.set()
+
+    def _end_the_silent(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for session in [s for s in self.service.sessions if s.deadline < now]:
+            session.timed_out()

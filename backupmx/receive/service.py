@@ -1,0 +1,92 @@
+"""service: what all sessions of one receiving process share.
+
+The policy parts (`admission`, `tls`) are replaced as a whole by a reload; a
+session asks for them anew each time, so the next command follows the new one.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backupmx.journal import Journal
+from backupmx.mail.envelope import Client, Envelope
+from backupmx.mail.message import Content
+from backupmx.mail.reply import Reply
+from backupmx.net.tls import ServerTls
+from backupmx.receive.admit import Admission
+from backupmx.receive.limits import Exceptions, SmtpSettings
+from backupmx.receive.names import Names, Reverse
+
+if TYPE_CHECKING:
+    from backupmx.receive.wire import Wire
+
+
+class Accept(Protocol):
+    """What happens between the final dot and our reply: intake.Intake.accept."""
+
+    async def __call__(self, client: Client, envelope: Envelope, content: Content, queue_id: str) -> Reply:
+        """May raise QueueTrouble.  When the queue has taken `content.spool` over it calls `content.kept()`."""
+        ...
+
+
+class Service:
+    """Settings, collaborators, and who is here now."""
+
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        accept: Accept,
+        admission: Admission,
+        *,
+        journal: Journal,
+        resolver: Reverse | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        self.settings = settings
+        self.accept = accept
+        self.admission = admission
+        self.journal = journal
+        self.tls = tls
+        self.names = Names(resolver, settings.name_timeout)
+        self.spared = Exceptions(settings.limit_exceptions)
+        self.sessions: set[Wire] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.pool = ThreadPoolExecutor(2, thread_name_prefix="spool")
+        self.stopping = False
+        self.left = asyncio.Event()
+        self.greeting = f"220 {settings.hostname} ESMTP backupmx\r\n".encode()
+        self.helo_reply = f"250 {settings.hostname}\r\n".encode()
+        self._ehlo = {offer: _ehlo(settings, offer) for offer in (False, True)}
+
+    def ehlo_reply(self, *, secured: bool) -> bytes:
+        """What we offer (RFC 5321 4.1.1.1)."""
+        return self._ehlo[self.tls is not None and not secured]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """A task that is not forgotten: `Door.stop` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def leave(self, session: "Wire") -> None:
+        self.sessions.discard(session)
+        self.left.set()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        self.left.set()
+
+    async def empty(self) -> None:
+        """Returns when nobody is here and nothing runs."""
+        while self.sessions or self.tasks:
+            self.left.clear()
+            await self.left.wait()
+
+
+def _ehlo(settings: SmtpSettings, starttls: bool) -> bytes:
+    offers = [settings.hostname, "PIPELINING", f"SIZE {settings.message_size_limit or ''}".rstrip()]
+    offers += ["STARTTLS"] if starttls else []
+    offers += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN"]
+    return "".join(f"250-{offer}\r\n" for offer in offers).encode() + b"250 SMTPUTF8\r\n"

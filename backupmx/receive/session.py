@@ -1,0 +1,307 @@
+"""session: one SMTP dialogue.  SMTP <-> our nouns, and nothing else.
+
+    MAIL, RCPT ─► admit ─► 250, or the refusal that costs nobody a bounce
+    DATA ─► Unstuffing ─► Body ─► the final dot ─► accept() ─► our reply
+
+The wire brings commands and content; this class says what each means.  The
+state of a transaction lasts from MAIL to the final dot, RSET, HELO, EHLO or
+STARTTLS, whatever the reply was (RFC 5321 4.1.1.4): a second message cannot
+inherit the first one's recipients.
+
+Trouble
+    QueueTrouble, OSError   the disk: 451 or 452, nothing was promised.
+    any other exception     a bug: the wire says 451 4.3.0.
+
+Standards: RFC 5321; 1870 SIZE, 3207 STARTTLS, 3461 DSN, 6152 8BITMIME, 6531
+SMTPUTF8.  BDAT (3030) and AUTH (4954) are not offered.
+"""
+
+import asyncio
+import errno
+import re
+import ssl
+from typing import Any
+
+from aiosmtpd.smtp import syntax
+
+from backupmx.mail.address import Malformed, parse_path
+from backupmx.mail.envelope import Client, Envelope, Recipient
+from backupmx.mail.reply import Reply
+from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
+from backupmx.receive import command
+from backupmx.receive.data import Unstuffing
+from backupmx.receive.limits import DATA_RATE
+from backupmx.receive.service import Service
+from backupmx.receive.spool import Body
+from backupmx.receive.wire import Answer, Wire
+
+# Postfix neuters these in HELO names (smtpd.c NEUTER_CHARACTERS); control bytes and non-ASCII are in no name either.
+_UNFIT = re.compile(r"[^!#-'*-:=?A-\[\]-~]")
+
+
+class Session(Wire):
+    """The verbs.  Those of aiosmtpd that are overridden, and why
+
+    smtp_DATA        holds the message in memory three times, refuses long lines, passes bare CR and LF on
+    smtp_MAIL, RCPT  parse with email._header_value_parser; know no DSN, no null sender
+    smtp_STARTTLS    has no limit of time
+    smtp_HELO, EHLO, NOOP, RSET, QUIT, VRFY
+                     coroutines whose replies lack enhanced codes; these answer at once
+    """
+
+    def __init__(self, service: Service, pattern: dict[str, Any]) -> None:
+        super().__init__(service, pattern)
+        self._junk = 0
+        self._unstuffing: Unstuffing | None = None
+        self._body: Body | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """No transaction."""
+        self._mail: command.Mail | None = None
+        self._recipients: list[Recipient] = []
+        self._rejected = False
+        self._queue_id = ""
+
+    # Hello and goodbye
+
+    @syntax("HELO hostname")
+    def smtp_HELO(self, argument: bytes) -> Answer:
+        if not argument:
+            return command.HELO_SYNTAX
+        self._hello(argument, "SMTP")
+        return self.service.helo_reply
+
+    @syntax("EHLO hostname")
+    def smtp_EHLO(self, argument: bytes) -> Answer:
+        if not argument:
+            return command.EHLO_SYNTAX
+        self._hello(argument, "ESMTP")
+        return self.service.ehlo_reply(secured=self.client.tls is not None)
+
+    def _hello(self, argument: bytes, protocol: str) -> None:
+        """A greeting ends the transaction before it (RFC 5321 4.1.4)."""
+        self._forget()
+        self._junk_command()
+        helo = _UNFIT.sub("?", argument.decode("ascii", "replace"))
+        old = self.client
+        self.client = Client(old.address, old.port, old.name, helo, protocol, old.tls)
+        self.session.host_name = helo
+        self.session.extended_smtp = protocol == "ESMTP"
+
+    @syntax("QUIT")
+    def smtp_QUIT(self, argument: bytes) -> Answer:
+        if argument:
+            return command.QUIT_SYNTAX
+        self._ending = True
+        return command.BYE
+
+    def other_protocol(self, argument: bytes) -> Answer:
+        """A web browser that somebody makes talk to us (smtpd_forbidden_commands)."""
+        self._ending = True
+        return command.NOT_SMTP
+
+    @syntax("STARTTLS", when="tls_context")
+    def smtp_STARTTLS(self, argument: bytes) -> Answer:
+        if argument:
+            return command.STARTTLS_SYNTAX
+        if self.client.tls is not None:
+            return command.TLS_ACTIVE
+        if self.service.tls is None:
+            return command.NOT_DONE
+        return self._secure(self.service.tls.context())
+
+    async def _secure(self, context: ssl.SSLContext) -> None:
+        if tls := await self.start_tls(context):
+            self._forget()
+            self.client = Client(self.client.address, self.client.port, self.client.name, tls=tls)
+            self.service.journal.secured(self.client)
+
+    # Talk
+
+    @syntax("NOOP [ignored]")
+    def smtp_NOOP(self, argument: bytes) -> Answer:
+        self._junk_command()
+        return command.OK
+
+    @syntax("RSET")
+    def smtp_RSET(self, argument: bytes) -> Answer:
+        if argument:
+            return command.RSET_SYNTAX
+        self._junk_command()
+        self._forget()
+        return command.OK
+
+    @syntax("VRFY <address>")
+    def smtp_VRFY(self, argument: bytes) -> Answer:
+        """252 to every address: who exists is not told to who asks (RFC 5321 7.3)."""
+        self._junk_command()
+        if not argument:
+            return command.VRFY_SYNTAX
+        try:
+            address, _ = parse_path(argument, utf8=True, allow="postmaster")
+        except Malformed:
+            return command.BAD_RECIPIENT
+        return Reply(252, "2.0.0", f"Cannot VRFY <{address}>, but will accept message and attempt delivery")
+
+    async def help(self, argument: bytes) -> None:
+        """aiosmtpd's."""
+        self._junk_command()
+        await self.smtp_HELP(argument.decode("ascii", "replace"))
+
+    def not_done(self, argument: bytes) -> Answer:
+        return command.NOT_DONE
+
+    def no_auth(self, argument: bytes) -> Answer:
+        return command.NO_AUTH
+
+    def _junk_command(self) -> None:
+        """Who only talks is an error at last (smtpd_junk_command_limit)."""
+        self._junk += 1
+        if self._junk > self.service.settings.junk_command_limit:
+            self.errors += 1
+
+    # A transaction
+
+    @syntax("MAIL FROM: <address>", extended=" [SP <mail-parameters>]")
+    def smtp_MAIL(self, argument: bytes) -> Answer:
+        if not self.client.helo:
+            return command.HELO_FIRST
+        if self._mail is not None:
+            return command.NESTED_MAIL
+        if self._naming is not None:
+            return self._mail_when_named(self._naming, argument)
+        asked = command.mail(argument, self.service.settings.message_size_limit)
+        if isinstance(asked, Reply):
+            return asked
+        if refusal := self.service.admission.sender(self.client, asked.sender):
+            self.service.journal.refused("MAIL", self.client, refusal, sender=asked.sender)
+            return refusal
+        self._mail = asked
+        return command.MAIL_OK
+
+    async def _mail_when_named(self, naming: "asyncio.Task[None]", argument: bytes) -> bytes | Reply | None:
+        await asyncio.wait([naming])
+        self._naming = None
+        answer = self.smtp_MAIL(argument)
+        return answer if isinstance(answer, bytes | Reply) else await answer
+
+    @syntax("RCPT TO: <address>", extended=" [SP <mail-parameters>]")
+    def smtp_RCPT(self, argument: bytes) -> Answer:
+        mail, service = self._mail, self.service
+        if mail is None:
+            return command.NEED_MAIL if self.client.helo else command.HELO_FIRST
+        asked = command.rcpt(argument, mail.smtputf8)
+        if isinstance(asked, Reply):
+            self._rejected = True
+            return asked
+        if "@" not in asked.address:
+            asked = Recipient(service.admission.resolve(asked.address), asked.notify, asked.orcpt)
+        if refusal := self._refusal(mail.sender, asked.address):
+            self._rejected = True
+            service.journal.refused("RCPT", self.client, refusal, sender=mail.sender, recipient=asked.address)
+            return refusal
+        if not self._queue_id:
+            self._queue_id = new_id()
+            service.journal.taken(self._queue_id, self.client)
+        self._recipients.append(asked)
+        return command.RCPT_OK
+
+    def _refusal(self, sender: str, recipient: str) -> Reply | None:
+        if len(self._recipients) >= self.service.settings.recipient_limit:
+            return command.TOO_MANY
+        return self.service.admission.recipient(self.client, sender, recipient)
+
+    @syntax("DATA")
+    def smtp_DATA(self, argument: bytes) -> Answer:
+        if argument:
+            return command.DATA_SYNTAX
+        if not self.client.helo:
+            return command.HELO_FIRST
+        if not self._recipients:
+            return command.NO_RECIPIENTS if self._rejected else command.NEED_RCPT
+        settings = self.service.settings
+        path = f"{settings.spool_folder}/{self._queue_id}.in" if settings.spool_folder else ""
+        self._body = Body(path, settings.spool_above, self.service.pool, self.read_on)
+        self._unstuffing = Unstuffing()
+        self.in_content = True
+        return command.GO_AHEAD
+
+    # Content
+
+    def take_content(self, data: bytes) -> None:
+        unstuffing, body, settings = self._unstuffing, self._body, self.service.settings
+        assert unstuffing is not None
+        assert body is not None
+        self.deadline = min(self.loop.time() + settings.timeout, self.deadline + len(data) / DATA_RATE)
+        piece, rest = unstuffing.feed(data)
+        if settings.message_size_limit and body.size + len(piece) > settings.message_size_limit:
+            body.discard()  # it still counts; the client hears of it at the end (RFC 1870 6.3)
+        go_on = body.add(piece)
+        if rest is not None:
+            self._unstuffing = self._body = None
+            self.end_content(rest, self._deliver(self._envelope(), body, self._queue_id))
+            self._forget()
+        elif not go_on and self.transport is not None:
+            self.transport.pause_reading()
+
+    def lose_content(self) -> None:
+        if self._body is not None:
+            self._body.discard()
+        self._unstuffing = self._body = None
+
+    def _envelope(self) -> Envelope:
+        mail = self._mail
+        assert mail is not None
+        return Envelope(mail.sender, tuple(self._recipients), mail.body, mail.smtputf8, mail.ret, mail.envid)
+
+    async def _deliver(self, envelope: Envelope, body: Body, queue_id: str) -> Reply:
+        """The final dot has come: what becomes of the message, and our reply."""
+        limit = self.service.settings.message_size_limit
+        if limit and body.size > limit:
+            reply = command.TOO_BIG
+            self.service.journal.refused(
+                "END-OF-MESSAGE", self.client, reply, sender=envelope.sender,
+                recipient=envelope.recipients[0].address, queue_id=queue_id,
+            )  # fmt: skip
+        else:
+            reply = await self._accept(envelope, body, queue_id)
+        if reply.code < 300:
+            self.errors = self._junk = 0
+        else:
+            self._refused["DATA"] = self._refused.get("DATA", 0) + 1
+            self.errors += 1
+        return reply
+
+    async def _accept(self, envelope: Envelope, body: Body, queue_id: str) -> Reply:
+        try:
+            content = await body.finish()
+        except OSError as error:
+            body.discard()
+            self.service.journal.queue_trouble(f"spool: {error}")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            return QueueFull.reply if full else QueueTrouble.reply
+        try:
+            reply = await self.service.accept(self.client, envelope, content, queue_id)
+        except QueueTrouble as trouble:
+            reply = trouble.reply
+        # Not after any other exception: a bug behind the commit must not take the queue's file away.
+        body.discard()
+        return reply
+
+    verbs = {  # noqa: RUF012  (annotated in Wire)
+        b"HELO": smtp_HELO,
+        b"EHLO": smtp_EHLO,
+        b"MAIL": smtp_MAIL,
+        b"RCPT": smtp_RCPT,
+        b"DATA": smtp_DATA,
+        b"RSET": smtp_RSET,
+        b"NOOP": smtp_NOOP,
+        b"QUIT": smtp_QUIT,
+        b"VRFY": smtp_VRFY,
+        b"HELP": help,
+        b"STARTTLS": smtp_STARTTLS,
+        b"AUTH": no_auth,
+        **dict.fromkeys((b"EXPN", b"BDAT", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"), not_done),
+        **dict.fromkeys((b"GET", b"POST", b"CONNECT"), other_protocol),
+    }

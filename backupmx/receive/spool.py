@@ -1,0 +1,146 @@
+"""spool: one message's content while it comes in, in memory and then in a file.
+
+Up to `above` octets stay in memory; what is larger goes to a file in the
+queue's body folder, in blocks, written by a thread so that the loop never
+waits for the disk.  A disk that is slower than the client stops the client:
+`add` says so, and `relieved` is called when reading may go on.  So a message
+costs a worker a few blocks of memory, whatever its size.
+
+    session --add--> Body --finish--> Content --> accept --> the queue adopts the file
+                      └─ discard: nobody wanted it, the file goes
+
+The file is not synced here: the queue syncs what it adopts.  What a crash
+leaves in the folder is swept when the appliance starts.
+
+Trouble
+    OSError   from `finish`: the disk is full or broken.  The client reads
+              452 or 451; the file is gone.
+"""
+
+import asyncio
+import mmap
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from backupmx.mail.message import Content, Spool
+
+_BLOCK = 256 << 10
+"""Octets that are worth a thread's while."""
+
+_BEHIND = 1 << 20
+"""Octets that wait for the disk before the client has to."""
+
+
+class Body:
+    """Content as it grows.  `path` "": it stays in memory whatever its size."""
+
+    __slots__ = ("_above", "_file", "_path", "_pieces", "_pool", "_relieved", "_trouble", "_unwanted", "_waiting",
+                 "_writing", "size")  # fmt: skip
+
+    def __init__(self, path: str, above: int, pool: Executor, relieved: Callable[[], None]) -> None:
+        self.size = 0
+        self._path = path
+        self._above = above
+        self._pool = pool
+        self._relieved: Callable[[], None] | None = relieved
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._file = -1
+        self._writing: asyncio.Future[int] | None = None
+        self._trouble: BaseException | None = None
+        self._unwanted = False
+
+    def add(self, piece: bytes) -> bool:
+        """-> whether the client may go on; False: not before `relieved` is called."""
+        self.size += len(piece)
+        if self._unwanted or self._trouble:
+            return True
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        if not self._path or self.size <= self._above:
+            return True
+        if self._writing is None and self._waiting >= _BLOCK:
+            self._write()
+        return self._waiting < _BEHIND
+
+    async def finish(self) -> Content:
+        """All of it.  Raises OSError when it could not be written."""
+        if not self._path or self.size <= self._above:
+            return Content(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        while self._writing is not None or (self._waiting and self._trouble is None):
+            await asyncio.wait([self._writing or self._write()])
+        if self._trouble is not None:
+            raise self._trouble
+        content = memoryview(mmap.mmap(self._file, self.size, access=mmap.ACCESS_READ))
+        self._close()
+        return Content(content, Spool(self._path), self._keep)
+
+    def discard(self) -> None:
+        """Nobody wants it (any more).  Nothing when the queue has adopted the file."""
+        self._unwanted = True
+        self._relieved = None
+        self._pieces = []
+        self._waiting = 0
+        if self._writing is None:
+            self._close()
+            self._remove()
+
+    def _keep(self) -> None:
+        self._path = ""
+
+    def _write(self) -> "asyncio.Future[int]":
+        pieces, self._pieces, self._waiting = self._pieces, [], 0
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(self._pool, _append, self._file, self._path, pieces)
+        self._writing.add_done_callback(self._written)
+        return self._writing
+
+    def _written(self, writing: "asyncio.Future[int]") -> None:
+        self._writing = None
+        if writing.cancelled() or (trouble := writing.exception()):
+            self._trouble = asyncio.CancelledError() if writing.cancelled() else trouble
+            self._file = -1  # _append closed it
+            self._pieces = []
+            self._waiting = 0
+        else:
+            self._file = writing.result()
+        if self._unwanted:
+            self.discard()
+        elif self._waiting >= _BLOCK:
+            self._write()
+        if self._relieved is not None:
+            self._relieved()
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def _remove(self) -> None:
+        """In the thread: a large file takes its time to go."""
+        if self._path and self.size > self._above:
+            path, self._path = self._path, ""
+            self._pool.submit(_unlink, path)
+
+
+def _append(file: int, path: str, pieces: Sequence[bytes]) -> int:
+    """In a thread.  -> the open file; on trouble it is closed and the error raised."""
+    if file < 0:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # nothing was written yet

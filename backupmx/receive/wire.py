@@ -1,0 +1,399 @@
+"""wire: one client's connection.  Bytes in, commands and content out; replies in, bytes out.
+
+    bytes ─► _commands ─► smtp_VERB ─► reply, in one write for all that came together
+      └ in DATA ─► take_content
+
+A verb answers at once with its reply, or gives an awaitable when it has to
+wait (STARTTLS, the end of DATA).  While that runs, what the client sends is
+kept and not looked at.  What the verbs do is session.py's.
+
+What a client can do to us
+    hang up             what runs for it goes on; its reply goes nowhere
+    say nothing         421 4.4.2 when `deadline` passes (the door looks, listen.py)
+    not read replies    its commands wait until it does, then it is dropped
+    talk nonsense       500, later and later, 421 4.7.0 after twenty errors
+    hit a bug of ours   451 4.3.0, the traceback in the log, the next command works
+
+Why aiosmtpd and so little of it?  Its verbs, its extension by `smtp_` methods
+and its constructor's state are what others know; its way of reading costs a
+coroutine step and two timers a line, and its set-up a quarter of a connection.
+
+Standards: RFC 5321 4.1.1, 4.5.3; 2034 enhanced codes, 2920 PIPELINING, 3207 STARTTLS.
+"""
+
+import asyncio
+import math
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, TypeAlias, cast
+
+from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Session as State
+
+from backupmx.mail.envelope import Client, Tls
+from backupmx.mail.reply import Reply
+from backupmx.receive import command
+from backupmx.receive.limits import PIPELINE_LIMIT
+from backupmx.receive.service import Service
+
+Later: TypeAlias = Awaitable[bytes | Reply | None]
+Answer: TypeAlias = bytes | Reply | Later
+"""A reply with its CR LF, a reply, or what gives one; None: the verb has seen to it."""
+
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\b")
+_DEFAULT_STATUS = {"500": "5.5.2", "501": "5.5.4", "502": "5.5.1", "503": "5.5.1"}
+
+_LAST_WORDS = 10.0
+"""Seconds for a client to take our last reply; then the connection is dropped with it."""
+
+
+class Wire(SMTP):
+    """aiosmtpd 1.4.6's SMTP with another engine.  tests/receive/test_aiosmtpd.py fails when it changes under us.
+
+    Overridden, and why
+        __init__         runs inspect.getmembers for each connection; `pattern` runs it once a process
+        connection_made  starts a task and a stream a connection; ours are answered from data_received
+        connection_lost, eof_received
+                         cancel the handler, also while it commits; here it ends in its own time
+        data_received, pause_writing, resume_writing
+                         StreamReaderProtocol's: a stream between the bytes and us
+        push             aiosmtpd's own replies lack enhanced codes
+        handle_exception its answer is a permanent 500 with the exception's words
+    Inherited: HELP, the table of verbs and their @syntax, `session`, the state that __init__ makes.
+    """
+
+    verbs: ClassVar[dict[bytes, Callable[[Any, bytes], Answer]]]
+    """What each command word does: session.py's table."""
+
+    transport: asyncio.Transport | None
+    loop: asyncio.AbstractEventLoop
+    session: State
+
+    def __init__(self, service: Service, pattern: dict[str, Any]) -> None:
+        self.__dict__.update(pattern)
+        self.service = service
+        self.client = Client("", 0)
+        self.deadline = math.inf
+        self.in_content = False
+        self.errors = 0
+        self._buffer = b""
+        self._busy = False  # a verb has not answered yet
+        self._choked = False  # the client does not read
+        self._ending = False  # our last word is said
+        self._eof = False  # the client's last word is said
+        self._overlong = False  # the rest of a command that was too long is to come
+        self._naming: asyncio.Task[None] | None = None
+        self._verb = "CONNECT"
+        self._said: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
+
+    @classmethod
+    def pattern(cls, service: Service, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+        """What aiosmtpd's constructor makes: the beginning of every session of a process."""
+        made = cls.__new__(cls)
+        settings = service.settings
+        SMTP.__init__(
+            made, None, data_size_limit=settings.message_size_limit or None, enable_SMTPUTF8=True,
+            hostname=settings.hostname, ident="ESMTP backupmx", timeout=settings.timeout, loop=loop,
+        )  # fmt: skip
+        made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods if name != "AUTH"}
+        # _closed: StreamReaderProtocol's future, which all sessions would share.
+        return vars(made) | {"_closed": None}
+
+    def take_content(self, data: bytes) -> None:
+        """Bytes that came while `in_content`."""
+        raise NotImplementedError
+
+    def lose_content(self) -> None:
+        """The client is gone; what it had not finished is forgotten."""
+        raise NotImplementedError
+
+    def end_content(self, rest: bytes, answer: Later) -> None:
+        """Content is complete and `rest` follows it; `answer` will be the reply."""
+        self.in_content = False
+        self._buffer = rest
+        self._wait_for(answer)
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        service = self.service
+        self.session = self._create_session()
+        self.session.peer = peer = cast(Any, transport.get_extra_info("peername") or ("unknown", 0))
+        now = self.loop.time()
+        self.deadline = now + service.settings.timeout
+        name = service.names.known(peer[0], now)
+        self.client = Client(peer[0], peer[1], name or "unknown")
+        full = len(service.sessions) >= service.settings.connection_limit and peer[0] not in service.spared
+        service.sessions.add(self)
+        if name is None:
+            self._naming = service.spawn(self._find_name())
+        else:
+            service.journal.connected(self.client)
+        if service.stopping:
+            self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
+        elif full:
+            self._refuse(self._named_reply(421, "4.7.0", "Error: too many connections"))
+        elif refusal := service.admission.connect(self.client):
+            self._refuse(refusal)
+        else:
+            self.transport.write(service.greeting)
+
+    async def _find_name(self) -> None:
+        name = await self.service.names.find(self.client.address)
+        old = self.client
+        self.client = Client(old.address, old.port, name, old.helo, old.protocol, old.tls)
+        self._naming = None
+        if self.transport is not None:
+            self.service.journal.connected(self.client)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self.in_content:
+                self.take_content(data)
+                return
+            self._buffer += data
+            if not self._busy and not self._choked:
+                self._commands()
+            elif len(self._buffer) > PIPELINE_LIMIT and self.transport is not None:
+                self.transport.pause_reading()
+        except Exception as error:  # the verbs' own are caught in _obey: this one leaves us out of step
+            self._last_word(self._bug(error))
+
+    def eof_received(self) -> bool | None:
+        """The client will say no more.  It may still listen: what it said is answered first."""
+        self._eof = True
+        return self._busy and self.client.tls is None  # under TLS the answer means nothing and warns
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """What runs for this client goes on: a commit is not undone by a client that hangs up."""
+        if self.transport is None:
+            return
+        self.transport = None
+        self._buffer = b""
+        self.service.leave(self)
+        if self.in_content:
+            self.in_content = False
+            self.lose_content()
+        journal = self.service.journal
+        if self._naming is not None:
+            journal.connected(self.client)
+        if not self._ending:
+            journal.lost(self.client, self._verb)
+        journal.disconnected(self.client, self._account())
+
+    def pause_writing(self) -> None:
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._go_on()
+
+    # Endings
+
+    def timed_out(self) -> None:
+        """`deadline` has passed: a reason, or the end when our last word was not even read."""
+        if self._ending:
+            self.abort()
+            return
+        self.service.journal.timed_out(self.client, self._verb)
+        self._last_word(self._named_reply(421, "4.4.2", "Error: timeout exceeded"))
+
+    def stop(self) -> None:
+        """We are told to stop: at a command border this is the end; a message that comes in is finished."""
+        if not self._busy and not self.in_content and not self._ending:
+            self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
+
+    def abort(self) -> None:
+        """The time for ending well is over."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _last_word(self, reply: Reply) -> None:
+        self._ending = True
+        self.deadline = self.loop.time() + _LAST_WORDS
+        if self.transport is not None:
+            self.transport.write(line(reply))
+            self.transport.close()
+
+    def _refuse(self, reply: Reply) -> None:
+        self.service.journal.refused("CONNECT", self.client, reply)
+        self._last_word(reply)
+
+    def _named_reply(self, code: int, status: str, text: str) -> Reply:
+        """Postfix names itself in replies that end a session."""
+        return Reply(code, status, f"{self.service.settings.hostname} {text}")
+
+    # Commands
+
+    def _commands(self) -> None:
+        """Obey every whole command that is here, as long as each is answered at once."""
+        replies: list[bytes] = []
+        at = 0
+        while not (self._busy or self._ending or self._choked or self.in_content):
+            end = self._buffer.find(b"\n", at)
+            if end < 0:
+                break
+            replies.append(self._obey(self._buffer[at:end]))
+            at = end + 1
+        self._buffer = self._buffer[at:]
+        if self.transport is None:
+            return
+        if replies:
+            self.transport.write(b"".join(replies))
+        if self._ending:
+            self.deadline = self.loop.time() + _LAST_WORDS
+            self.transport.close()
+        elif self.in_content:
+            if self._buffer:
+                content, self._buffer = self._buffer, b""
+                self.take_content(content)
+        elif len(self._buffer) > self.service.settings.line_length_limit and not self._busy and not self._choked:
+            self._overlong, self._buffer = True, b""
+
+    def _obey(self, command_line: bytes) -> bytes:
+        """One command; b"" when its reply comes later."""
+        settings = self.service.settings
+        self.deadline = self.loop.time() + settings.timeout
+        words = command_line.split(None, 1)
+        word = words[0].upper() if words else b""
+        method = self.verbs.get(word)
+        self._verb = verb = word.decode() if method else "UNKNOWN"
+        self._said[verb] = self._said.get(verb, 0) + 1
+        try:
+            if self._overlong or len(command_line) > settings.line_length_limit:
+                self._overlong = False
+                answer: Answer = command.TOO_LONG
+            elif method is None:
+                answer = command.UNKNOWN if words else command.BAD_SYNTAX
+            else:
+                answer = method(self, words[1].rstrip() if len(words) > 1 else b"")
+        except Exception as error:
+            answer = self._bug(error)
+        if isinstance(answer, Reply):
+            answer = line(answer)
+        if not isinstance(answer, bytes):
+            self._wait_for(answer)
+            return b""
+        if answer[0] in b"45":
+            self._refused[verb] = self._refused.get(verb, 0) + 1
+            self.errors += 1
+        elif self.errors <= settings.hard_error_limit:
+            return answer
+        return self._after_error(answer)
+
+    def _after_error(self, reply: bytes) -> bytes:
+        """After some errors the client waits, after too many it goes (smtpd_soft_error_limit, hard)."""
+        settings = self.service.settings
+        if self.errors > settings.hard_error_limit:
+            self._ending = True
+            return reply + line(self._named_reply(421, "4.7.0", "Error: too many errors"))
+        spared = not settings.error_delay or self.client.address in self.service.spared
+        if spared or self.errors < settings.soft_error_limit:
+            return reply
+        self._wait_for(_after(settings.error_delay, reply))
+        return b""
+
+    def _bug(self, error: Exception) -> Reply:
+        self.service.journal.bug(f"{self._verb} from {self.client}", error)
+        return command.BUG
+
+    # Waiting
+
+    def _wait_for(self, answer: Later) -> None:
+        self._busy = True
+        self.deadline = math.inf
+        self.service.spawn(self._reply_when_done(answer))
+
+    async def _reply_when_done(self, answer: Later) -> None:
+        try:
+            reply = await answer
+        except Exception as error:
+            reply = self._bug(error)
+        self._busy = False
+        if self.transport is None:
+            return
+        self.deadline = self.loop.time() + self.service.settings.timeout
+        if reply:
+            self.transport.write(line(reply) if isinstance(reply, Reply) else reply)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """After a pause: the commands that came meanwhile, or the end."""
+        if self._buffer and not self._busy and not self.in_content:
+            self._commands()
+        if self._busy or self.transport is None or self.transport.is_closing():
+            return
+        if self._ending or self._eof:
+            self._ending = True
+            self.transport.close()
+        elif self.service.stopping:
+            self.stop()
+        elif not self._choked:
+            self.transport.resume_reading()
+
+    def read_on(self) -> None:
+        """What made us stop reading content is over."""
+        if self.transport is not None and not self._busy and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    async def push(self, status: str | bytes) -> None:
+        """For verbs of aiosmtpd's own making."""
+        text = status if isinstance(status, str) else status.decode("utf-8", "replace")
+        code, _, words = text.partition(" ")
+        if not _ENHANCED.match(words) and code[:1] in ("2", "4", "5"):
+            words = f"{_DEFAULT_STATUS.get(code, f'{code[0]}.0.0')} {words}"
+        if self.transport is not None:
+            self.transport.write(f"{code} {words}\r\n".encode())
+
+    async def handle_exception(self, error: Exception) -> str:
+        return str(self._bug(error))
+
+    # STARTTLS
+
+    async def start_tls(self, context: ssl.SSLContext) -> Tls | None:
+        """Turn to TLS; None: it failed and the connection is gone.
+
+        RFC 3207 4.2: what the client sent ahead is forgotten before it is read.
+        """
+        before, self._buffer = self.transport, b""
+        if before is None:
+            return None
+        before.pause_reading()
+        before.write(b"220 2.0.0 Ready to start TLS\r\n")
+        try:
+            secured = await self.loop.start_tls(
+                before, self, context, server_side=True,
+                ssl_handshake_timeout=self.service.settings.handshake_timeout,
+            )  # fmt: skip
+        except OSError as error:
+            self.service.journal.tls_failed(self.client, getattr(error, "reason", None) or type(error).__name__)
+            secured = None
+        if secured is None or self.transport is None:
+            before.abort()
+            self._ending = True
+            self.connection_lost(None)
+            return None
+        self.transport, self._buffer = secured, b""
+        self.session = self._create_session()
+        negotiated = secured.get_extra_info("ssl_object")
+        name, version, bits = negotiated.cipher()
+        return Tls(negotiated.version() or version, name, bits)
+
+    def _account(self) -> str:
+        """What was said, as Postfix counts it: "ehlo=1 mail=1 rcpt=1/2 quit=1 commands=4/5"."""
+        said, refused = self._said, self._refused
+        parts = [(verb.lower(), n, refused.get(verb, 0)) for verb, n in said.items()]
+        parts.append(("commands", sum(said.values()), sum(refused.values())))
+        return " ".join(f"{verb}={n - bad}/{n}" if bad else f"{verb}={n}" for verb, n, bad in parts)
+
+
+def line(reply: Reply) -> bytes:
+    return reply.encode() + b"\r\n"
+
+
+async def _after(delay: float, reply: bytes) -> bytes:
+    await asyncio.sleep(delay)
+    return reply
