@@ -115,6 +115,7 @@ class SqliteQueue:
         )
         self._reader = ThreadPoolExecutor(1, "queue-read")
         self._reading: Connection | None = None
+        self._closed = False
 
     # In and out
 
@@ -242,10 +243,12 @@ class SqliteQueue:
         return await self._read(stock.sweep, self._bodies)
 
     async def close(self) -> None:
-        """Commits what was asked for, then ends."""
+        """Commits what was asked for, then ends.  A second time: nothing."""
         await self._writer.close()
-        await asyncio.get_running_loop().run_in_executor(self._reader, self._stop_reading)
-        self._reader.shutdown()
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._reader, self._stop_reading)
+            self._reader.shutdown()
 
     # Threads
 
@@ -271,6 +274,8 @@ class SqliteQueue:
                 self._journal.queue_trouble(f"body file stays until the next start: {error}")
 
     async def _read(self, query: Callable[..., T], *arguments: Any) -> T:
+        if self._closed:
+            raise QueueTrouble("the queue is closed")
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._in_reader, query, arguments)
 
     def _in_reader(self, query: Callable[..., T], arguments: Sequence[Any]) -> T:

@@ -1,0 +1,249 @@
+"""The SQLite queue keeps the contract, and what is its own."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from backupmx.journal import Journal
+from backupmx.mail.message import Spool
+from backupmx.queue.entry import QueueFull, QueueTrouble, State
+from backupmx.queue.sqlite import SqliteQueue, open_queue
+from tests.queue.contract import LEASE, QueueContract
+from tests.queue.samples import HOP, NOW, entry, settled, wire
+
+LARGE = b"\r\n" + b"0123456789" * 40_000
+
+
+@pytest.fixture
+async def queue(tmp_path: Path) -> AsyncIterator[SqliteQueue]:
+    opened = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    yield opened
+    await opened.close()
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def write(path: str, content: bytes) -> None:
+    Path(path).write_bytes(content)
+
+
+class TestContract(QueueContract):
+    pass
+
+
+async def test_modes(queue: SqliteQueue, tmp_path: Path) -> None:
+    """Nobody but the queue's owner reads mail: files 0600, folder 0700."""
+    await queue.put(entry(body=LARGE))
+    (body,) = os.listdir(queue.body_folder)
+    files = dict.fromkeys(("queue.db", "queue.db-wal", "queue.db-shm", body), 0o600)
+    assert modes(tmp_path) == {**files, "bodies": 0o700}
+
+
+async def test_closed_and_opened(queue: SqliteQueue, tmp_path: Path) -> None:
+    """What was accepted is there after a restart."""
+    new = [entry(), entry(body=LARGE)]
+    for one in new:
+        await queue.put(one)
+    await queue.close()
+    again = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    claims = await again.claim(HOP, 9, NOW, LEASE)
+    assert sorted(wire(c.message) for c in claims) == sorted(wire(one.message) for one in new)
+    await again.close()
+
+
+async def test_closed_is_closed(queue: SqliteQueue) -> None:
+    """A queue that was closed takes nothing more."""
+    await queue.close()
+    with pytest.raises(QueueTrouble):
+        await queue.put(entry())
+
+
+async def test_everything_asked_for_is_done_before_the_end(queue: SqliteQueue, tmp_path: Path) -> None:
+    """Closing waits for what was put."""
+    puts = [asyncio.ensure_future(queue.put(entry())) for _ in range(20)]
+    await asyncio.sleep(0)
+    await queue.close()
+    await asyncio.gather(*puts)
+    again = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    assert len(await again.waiting()) == 20
+    await again.close()
+
+
+# Files
+
+
+async def test_a_file_goes_with_its_message(queue: SqliteQueue) -> None:
+    """A large body is a file, as long as the message waits."""
+    await queue.put(entry(body=LARGE))
+    (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
+    assert len(os.listdir(queue.body_folder)) == 1
+    await queue.settle(settled(claim), NOW)
+    assert os.listdir(queue.body_folder) == []
+    assert wire(claim.message).endswith(LARGE)
+
+
+async def test_a_deleted_file(queue: SqliteQueue) -> None:
+    """Deleting a message deletes its file."""
+    new = entry(body=LARGE)
+    await queue.put(new)
+    await queue.change(new.id, "", State.DELETED, now=NOW)
+    assert os.listdir(queue.body_folder) == []
+
+
+async def test_large_mail_is_mapped(queue: SqliteQueue) -> None:
+    """A claim of large mail reads no body into memory."""
+    await queue.put(entry(body=LARGE))
+    (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
+    assert [type(part) for part in claim.message.body] == [memoryview]
+    assert all(part.readonly for part in claim.message.body if isinstance(part, memoryview))
+
+
+async def test_adopted(queue: SqliteQueue) -> None:
+    """What the receiver spooled is taken over as it lies there, its received header block before the body."""
+    path = os.path.join(queue.body_folder, "spool-1")
+    write(path, b"Subject: as it came\r\n" + LARGE)
+    new = entry(body=LARGE, spool=Spool(path, 21))
+    await queue.put(new)
+    (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
+    assert (wire(claim.message), os.listdir(queue.body_folder)) == (wire(new.message), ["spool-1"])
+    await queue.settle(settled(claim), NOW)
+    assert os.listdir(queue.body_folder) == []
+
+
+async def test_a_spool_elsewhere(queue: SqliteQueue, tmp_path: Path) -> None:
+    """A file outside the body folder is never adopted: it would be deleted one day."""
+    write(f"{tmp_path}/foreign", LARGE)
+    with pytest.raises(ValueError, match="body folder"):
+        await queue.put(entry(body=LARGE, spool=Spool(str(tmp_path / "foreign"))))
+
+
+async def test_sweep(queue: SqliteQueue) -> None:
+    """At start the files that no message names go, the others stay, and leases of the last life end."""
+    new = entry(body=LARGE)
+    await queue.put(new)
+    write(os.path.join(queue.body_folder, "orphan"), b"half")
+    await queue.claim(HOP, 1, NOW, LEASE)
+    assert await queue.sweep() == ["orphan"]
+    assert os.listdir(queue.body_folder) == [new.id]
+    assert len(await queue.claim(HOP, 1, NOW, LEASE)) == 1
+
+
+# Damage
+
+
+def alter(queue: SqliteQueue, sql: str) -> None:
+    db = sqlite3.connect(queue.path)
+    db.execute(sql)
+    db.commit()
+    db.close()
+
+
+async def test_damaged_row(tmp_path: Path) -> None:
+    """A body that is not what was written is set aside and said so; the rest is delivered."""
+    said: list[bytes] = []
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", journal=Journal(sink=said.append))
+    damaged, sound = entry(), entry()
+    await queue.put(damaged)
+    await queue.put(sound)
+    alter(queue, f"UPDATE entry SET body = x'0d0a58' WHERE id = '{damaged.id}'")
+    assert [claim.id for claim in await queue.claim(HOP, 9, NOW, LEASE)] == [sound.id]
+    (listed,) = await queue.waiting(id=damaged.id)
+    assert (listed.recipients[0].state, listed.recipients[0].reason[:17]) == (State.HELD, "damaged: checksum")
+    assert [damaged.id in line.decode() for line in said] == [True]
+    await queue.close()
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+async def test_damaged_file(queue: SqliteQueue, how: str) -> None:
+    """A body file that is altered, too short or gone is set aside, released or not; nothing is deleted."""
+    new = entry(body=LARGE)
+    await queue.put(new)
+    path = os.path.join(queue.body_folder, new.id)
+    if how == "gone":
+        os.unlink(path)
+    else:
+        write(path, LARGE[:-1] if how == "cut" else LARGE[:-1] + b"X")
+    for _ in range(2):
+        assert await queue.claim(HOP, 9, NOW, LEASE) == []
+        (listed,) = await queue.waiting()
+        assert listed.recipients[0].state == State.HELD
+        await queue.change(new.id, "", State.QUEUED, now=NOW)
+    shown = await queue.message(new.id)
+    assert shown is not None
+    assert (bool(shown[1]), new.id in os.listdir(queue.body_folder)) == (True, how != "gone")
+
+
+async def test_check_names_every_fault(queue: SqliteQueue) -> None:
+    """`queue check` finds nothing in a sound queue and names each damaged message of another."""
+    new = [entry(), entry(body=LARGE), entry()]
+    for one in new:
+        await queue.put(one)
+    assert await queue.check() == []
+    alter(queue, f"UPDATE entry SET head = x'41' WHERE id = '{new[0].id}'")
+    os.unlink(os.path.join(queue.body_folder, new[1].id))
+    assert sorted(fault.partition(":")[0] for fault in await queue.check()) == sorted([new[0].id, new[1].id])
+
+
+async def test_a_message_to_look_at(queue: SqliteQueue) -> None:
+    """A message can be read without being claimed."""
+    new = entry(body=LARGE)
+    await queue.put(new)
+    shown = await queue.message(new.id)
+    assert shown is not None
+    assert (wire(shown[0]), shown[1]) == (wire(new.message), "")
+    assert await queue.message("unknown") is None
+
+
+# Floor, bell, numbers
+
+
+async def test_below_the_floor(tmp_path: Path) -> None:
+    """Below min_free nothing is taken, nothing is left behind, and what is there goes on."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    await queue.put(entry())
+    await queue.close()
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", min_free=1 << 60)
+    for body in (b"\r\nsmall", LARGE):
+        with pytest.raises(QueueFull):
+            await queue.put(entry(body=body))
+    assert os.listdir(queue.body_folder) == []
+    (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
+    await queue.settle(settled(claim), NOW)
+    await queue.close()
+
+
+async def test_the_bell(tmp_path: Path) -> None:
+    """Whoever relays hears of new mail once a commit, however much was in it."""
+    rings: list[int] = []
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", on_commit=lambda: rings.append(1))
+    await asyncio.gather(*(queue.put(entry()) for _ in range(50)))
+    assert 1 <= len(rings) <= 25
+    rings.clear()
+    await queue.claim(HOP, 1, NOW, LEASE)
+    assert rings == []
+    await queue.close()
+
+
+async def test_totals(queue: SqliteQueue) -> None:
+    """Status counts recipients by next hop and state without reading the queue."""
+    await queue.put(entry("a@example.jp", "b@example.jp", arrived=NOW - 9))
+    await queue.put(entry(state=State.HELD))
+    await queue.put(entry(arrived=NOW - 3))
+    assert [(t.next_hop, t.state, t.recipients, t.oldest) for t in await queue.totals()] == [
+        (HOP, State.HELD, 1, NOW),
+        (HOP, State.QUEUED, 3, NOW - 9),
+    ]
+
+
+@pytest.mark.parametrize("store", ["", "queue.db", "postgres://x", "sqlite:"])
+async def test_no_such_store(store: str) -> None:
+    """A store we do not know is a sentence."""
+    with pytest.raises(QueueTrouble, match=r"queue\.store"):
+        await open_queue(store)
