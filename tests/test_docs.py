@@ -1,0 +1,77 @@
+"""What an operator can type or set has its sentence in docs/."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from backupmx.config import Config
+from backupmx.operate.cli import cli
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {page.name: page.read_text("utf-8") for page in sorted(DOCS.glob("*.md"))}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every setting by its full name: "smtp.listen", "checks.virus.engine"."""
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        inner = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)]
+        sections = [t for t in inner if issubclass(t, BaseModel)]
+        if sections:
+            yield from keys(sections[0], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def commands(group: click.Group, path: str = "backupmx") -> Iterator[str]:
+    """Every command as it is typed: "backupmx queue list"."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}"
+
+
+@pytest.mark.parametrize("key", sorted(keys(Config)))
+def test_every_setting_has_its_row(key: str) -> None:
+    """Each key of backupmx.toml stands in docs/configuration.md with what it does."""
+    rows = re.findall(rf"^\| `{re.escape(key)}` \| (.+) \| (.+) \|$", PAGES["configuration.md"], re.MULTILINE)
+    assert len(rows) == 1
+    assert len(rows[0][1]) > 10
+
+
+def test_no_row_for_a_setting_that_is_not() -> None:
+    """The documentation promises no key that the configuration does not know."""
+    rows = set(re.findall(r"^\| `([a-z_.]+)` \|", PAGES["configuration.md"], re.MULTILINE))
+    assert rows - set(keys(Config)) == set()
+
+
+@pytest.mark.parametrize("command", sorted(commands(cli)))
+def test_every_command_has_its_sentence(command: str) -> None:
+    """Each verb of the command line is in docs/operations.md."""
+    assert re.search(rf"`{re.escape(command)}[ `]", PAGES["operations.md"])
+
+
+def links() -> Iterator[tuple[str, str]]:
+    for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            yield str(page.relative_to(ROOT)), target
+
+
+@pytest.mark.parametrize(("page", "target"), sorted(set(links())))
+def test_links_lead_somewhere(page: str, target: str) -> None:
+    """A link between our pages names a file that is there."""
+    assert ((ROOT / page).parent / target).exists()
+
+
+def test_index_names_every_page() -> None:
+    """docs/index.md leads to every page."""
+    assert [name for name in PAGES if name != "index.md" and f"]({name})" not in PAGES["index.md"]] == []
