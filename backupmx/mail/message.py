@@ -18,7 +18,7 @@ from typing import TypeAlias
 Buffer: TypeAlias = bytes | memoryview
 """Read-only bytes; a memoryview when they lie in a spooled file."""
 
-_STRAY = re.compile(rb"\r\n|\r|\n")
+_STRAY = re.compile(rb"\r+\n?|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def head_of(headers: Iterable[bytes]) -> bytes:
 def canonical(raw: bytes) -> bytes:
     """Any bytes -> CRLF line ends: LF alone ends a line, CR alone is a blank.
 
-    That is what Postfix makes of them (smtpd takes LF for a line end, cleanup
-    replaces a stray CR: cleanup_replace_stray_cr_lf).
+    That is what Postfix makes of them (smtpd takes LF for a line end and all
+    the CRs before it, cleanup replaces a stray CR: cleanup_replace_stray_cr_lf).
     """
     if raw.count(b"\n") == raw.count(b"\r\n") == raw.count(b"\r"):
         return raw
-    return _STRAY.sub(lambda match: b" " if match[0] == b"\r" else b"\r\n", raw)
+    return _STRAY.sub(lambda match: b"\r\n" if match[0][-1:] == b"\n" else b" " * len(match[0]), raw)

@@ -176,7 +176,7 @@ class _Head:
             name = label(edit.kept)
         if name == b"received" and 0 < self._settings.hopcount_limit <= self._received:
             ruling.refuse(Fate.REJECT, Reply(554, "5.4.0", "Error: too many hops"), "hopcount_limit")
-        elif of_mime or name not in _DROPPED:
+        elif of_mime or name not in _DROPPED or not self._settings.drop:
             self.out.append(rendered(edit.kept, limit))
 
 

@@ -35,6 +35,8 @@ class Settings:
     """False: disable_mime_input_processing = yes."""
     hopcount_limit: int = 0
     """This many Received headers are refused, 554 5.4.0; 0: the caller counts them itself."""
+    drop: bool = True
+    """Leave out Bcc, Resent-Bcc, Content-Length and Return-Path, as message_drop_headers says."""
     budget: float = 0.5
     """Seconds after which patterns that gave no answer are not asked again about this message."""
 
