@@ -64,16 +64,19 @@ async def open_queue(
     journal: Journal | None = None,
     on_commit: Callable[[], object] | None = None,
     patience: float = PATIENCE,
+    fresh: float = 1.0,
 ) -> "SqliteQueue":
     """The queue of `store`, "sqlite:/abs/path/queue.db"; made when it is not there.  Raises QueueTrouble.
 
     `on_commit` is called in the loop after each commit that may have made something due.
+    `patience`: seconds that a lock may take; `fresh`: seconds that the disk's free space is remembered.
     """
     scheme, _, path = store.partition(":")
     if scheme != "sqlite" or not path:
         raise QueueTrouble(f"queue.store {store!r}: write sqlite:FILE")
     path, bodies = await asyncio.to_thread(_prepare, path, patience)
-    return SqliteQueue(path, bodies, min_free, clock, journal or silent(), on_commit, patience)
+    room = stock.Room(path, min_free, fresh)
+    return SqliteQueue(path, bodies, room, clock, journal or silent(), on_commit, patience)
 
 
 def _prepare(path: str, patience: float) -> tuple[str, Bodies]:
@@ -96,7 +99,7 @@ class SqliteQueue:
         self,
         path: str,
         bodies: Bodies,
-        min_free: int,
+        room: stock.Room,
         clock: Callable[[], float],
         journal: Journal,
         on_commit: Callable[[], object] | None,
@@ -109,7 +112,7 @@ class SqliteQueue:
         self._clock = clock
         self._journal = journal
         self._patience = patience
-        self._room = stock.Room(path, min_free)
+        self._room = room
         self._writer = Writer(
             lambda: connect(path, writer=True, patience=patience), committed=on_commit, patience=patience
         )

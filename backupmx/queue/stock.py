@@ -150,9 +150,10 @@ def reusable(db: Connection) -> int:
 class Room:
     """The disk floor.  Asked for every message, looked up once a second."""
 
-    def __init__(self, path: str, min_free: int) -> None:
+    def __init__(self, path: str, min_free: int, fresh: float = 1.0) -> None:
         self._folder = os.path.dirname(path)
         self._min_free = min_free
+        self._fresh = fresh
         self._looked = float("-inf")
         self._free = 0
 
@@ -161,7 +162,7 @@ class Room:
         if self._min_free <= 0:
             return True
         now = time.monotonic()
-        if now - self._looked >= 1.0:
+        if now - self._looked >= self._fresh:
             disk = os.statvfs(self._folder)
             self._free, self._looked = disk.f_bavail * disk.f_frsize, now
         return self._free + reusable - octets >= self._min_free

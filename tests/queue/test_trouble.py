@@ -1,0 +1,236 @@
+"""Full disk, locked or broken database: a temporary reply, a living process, nothing half."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backupmx.queue.entry import QueueFull, QueueTrouble, State
+from backupmx.queue.sqlite import SqliteQueue, open_queue
+from tests.queue.samples import HOP, NOW, entry, settled, wire
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """32 MiB, really full when they are full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("may not mount a small disk here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+async def filled(queue: SqliteQueue, size: int) -> dict[str, bytes]:
+    """Put until three are refused.  -> what was promised"""
+    promised: dict[str, bytes] = {}
+    refused = 0
+    while refused < 3:
+        new = entry(body=b"\r\n" + os.urandom(size))
+        try:
+            await queue.put(new)
+            promised[new.id] = wire(new.message)
+        except QueueFull:
+            refused += 1
+    return promised
+
+
+async def drained(queue: SqliteQueue) -> dict[str, bytes]:
+    claims = await queue.claim(HOP, 100_000, NOW, 60.0)
+    messages = {claim.id: wire(claim.message) for claim in claims}
+    await asyncio.gather(*(queue.settle(settled(claim), NOW) for claim in claims))
+    return messages
+
+
+@pytest.mark.parametrize("size", [4_000, 300_000])
+async def test_full_to_the_floor(small_disk: Path, size: int) -> None:
+    """Filled to min_free the queue refuses with 452, still drains, and then takes mail again."""
+    queue = await open_queue(f"sqlite:{small_disk}/queue.db", min_free=20 * MIB, fresh=0.0)
+    promised = await filled(queue, size)
+    assert await queue.check() == []
+    assert await drained(queue) == promised
+    assert (await queue.totals(), os.listdir(queue.body_folder)) == ([], [])
+    await queue.put(entry(body=b"\r\n" + os.urandom(size)))
+    await queue.close()
+
+
+@pytest.mark.parametrize("size", [4_000, 300_000])
+async def test_full_disk(small_disk: Path, size: int) -> None:
+    """Filled by somebody else to the last octet it refuses with 452, loses nothing, and works when there is room."""
+    queue = await open_queue(f"sqlite:{small_disk}/queue.db")
+    await queue.put(entry(body=b"x" * size))
+    write_new(small_disk / "somebody-elses-log", 25 * MIB)
+    promised = await filled(queue, size)
+    with pytest.raises(QueueFull, match=r"full|space"):
+        await queue.put(entry(body=os.urandom(size * 2)))
+    assert await queue.check() == []
+    os.unlink(small_disk / "somebody-elses-log")
+    messages = await drained(queue)
+    assert {id: messages[id] for id in promised} == promised
+    assert (await queue.totals(), os.listdir(queue.body_folder)) == ([], [])
+    await queue.close()
+
+
+def write_new(path: Path, octets: int) -> None:
+    path.write_bytes(b"." * octets)
+
+
+async def test_room_inside_the_database(small_disk: Path) -> None:
+    """Space that delivered mail left in the file counts as free, or a queue once full would refuse for ever."""
+    queue = await open_queue(f"sqlite:{small_disk}/queue.db")
+    for _ in range(20):
+        await queue.put(entry(body=b"\r\n" + os.urandom(50_000)))
+    await drained(queue)
+    await queue.close()
+    free = shutil.disk_usage(small_disk).free
+    queue = await open_queue(f"sqlite:{small_disk}/queue.db", min_free=free)
+    await queue.put(entry(body=b"\r\n" + os.urandom(50_000)))
+    await queue.close()
+
+
+async def test_locked_for_a_moment(tmp_path: Path) -> None:
+    """Somebody else's transaction is a wait, not an error."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    other = sqlite3.connect(queue.path, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    putting = asyncio.ensure_future(queue.put(entry()))
+    asyncio.get_running_loop().call_later(0.2, other.rollback)
+    await putting
+    assert len(await queue.waiting()) == 1
+    other.close()
+    await queue.close()
+
+
+async def test_locked_for_too_long(tmp_path: Path) -> None:
+    """A lock that stays is 451 after the patience; reading goes on; when it is gone mail is taken again."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", patience=0.2)
+    await queue.put(entry())
+    other = sqlite3.connect(queue.path)
+    other.execute("BEGIN IMMEDIATE")
+    results = await asyncio.gather(*(queue.put(entry(body=b"x" * 300_000)) for _ in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [QueueTrouble] * 5
+    assert (len(await queue.waiting()), os.listdir(queue.body_folder)) == (1, [])
+    other.close()
+    await queue.put(entry())
+    assert len(await queue.waiting()) == 2
+    await queue.close()
+
+
+async def test_broken_and_mended(tmp_path: Path) -> None:
+    """A database that is overwritten is 451 while it is; put back, it works without a restart."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", patience=0.2)
+    await queue.put(entry())
+    await queue.close()
+    good = copied(queue.path)
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", patience=0.2)
+    write(queue.path, b"this is no database " * 5000)
+    for _ in range(2):
+        with pytest.raises(QueueTrouble):
+            await queue.put(entry())
+        with pytest.raises(QueueTrouble):
+            await queue.due(NOW)
+    write(queue.path, good)
+    await queue.put(entry())
+    assert len(await queue.waiting()) == 2
+    await queue.close()
+
+
+def copied(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def write(path: str, content: bytes) -> None:
+    """In place: the file stays the one that others have open."""
+    with open(path, "r+b") as file:
+        file.truncate(0)
+        file.write(content)
+
+
+async def test_no_database_at_all(tmp_path: Path) -> None:
+    """A file that is no database is a sentence at start."""
+    (tmp_path / "queue.db").write_bytes(b"mail " * 1000)
+    with pytest.raises(QueueTrouble, match="not a database"):
+        await open_queue(f"sqlite:{tmp_path}/queue.db")
+
+
+async def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A place where nothing can be written is a sentence at start."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(QueueTrouble, match=r"Not a directory|File exists"):
+        await open_queue(f"sqlite:{tmp_path}/file/queue.db")
+
+
+async def test_a_body_folder_that_went(tmp_path: Path) -> None:
+    """Large mail is 451 while its folder is gone, small mail goes on."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    os.rmdir(queue.body_folder)
+    with pytest.raises(QueueTrouble):
+        await queue.put(entry(body=b"x" * 300_000))
+    await queue.put(entry())
+    os.mkdir(queue.body_folder)
+    await queue.put(entry(body=b"x" * 300_000))
+    assert len(await queue.waiting()) == 2
+    await queue.close()
+
+
+async def test_a_client_that_hangs_up(tmp_path: Path) -> None:
+    """A put nobody waits for any more is done or not done, never half; the next one works."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    for size in (10, 300_000):
+        putting = asyncio.ensure_future(queue.put(entry(body=b"x" * size)))
+        await asyncio.sleep(0)
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        await queue.put(entry(body=b"x" * size))
+    assert await queue.check() == []
+    await queue.sweep()
+    assert await queue.check() == []
+    await queue.close()
+
+
+async def test_after_fork(tmp_path: Path) -> None:
+    """A queue is not used by a child of the process that opened it: SQLite forbids it, so do we."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    before = queue._writer._process
+    queue._writer._process = before + 1
+    with pytest.raises(RuntimeError, match="after fork"):
+        await queue.put(entry())
+    queue._writer._process = before
+    await queue.close()
+
+
+async def test_a_backup_while_mail_comes_in(tmp_path: Path) -> None:
+    """SQLite's own backup of the running queue is a whole queue."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    stop = threading.Event()
+
+    def back_up() -> None:
+        source = sqlite3.connect(queue.path)
+        while not stop.is_set():
+            with sqlite3.connect(tmp_path / "copy.db") as copy:
+                source.backup(copy)
+            copy.close()
+        source.close()
+
+    thread = threading.Thread(target=back_up)
+    thread.start()
+    for _ in range(20):
+        await asyncio.gather(*(queue.put(entry()) for _ in range(20)))
+    stop.set()
+    await asyncio.to_thread(thread.join)
+    again = await open_queue(f"sqlite:{tmp_path}/copy.db")
+    assert await again.check() == []
+    assert len(await again.waiting(limit=1)) == 1
+    await again.close()
+    assert sum(t.recipients for t in await queue.totals() if t.state == State.QUEUED) == 400
+    await queue.close()
