@@ -319,8 +319,10 @@ class Config(Section):
         return f"{kind}:{self.state_path(path)}"
 
     def table(self, spec: str) -> str:
-        """A table of [rules] with its path made whole: "pcre:/etc/backupmx/header_checks"; "" stays ""."""
+        """A table of [rules] with its path made whole: "pcre:/etc/backupmx/header_checks"; "" and inline rules stay."""
         kind, colon, path = spec.partition(":")
+        if path.lstrip().startswith("{"):
+            return spec
         if colon and kind in ("pcre", "regexp"):
             return path and f"{kind}:{self.policy_path(path)}"
         return spec and str(self.policy_path(spec))

@@ -156,9 +156,9 @@ class Journal:
             "judged", "cleanup", f"{queue_id}: verdict: {fate} ({reason})", queue_id=queue_id, fate=fate, reason=reason
         )
 
-    def rule_failed(self, rule: str, why: str) -> None:
-        """A pattern ran into its match limit and counted as no match (pcre_table(5))."""
-        self._seldom(f"rule {rule}", "rule_failed", "cleanup", f"warning: {rule}: {why}", rule=rule, why=why)
+    def rule_failed(self, trouble: str) -> None:
+        """A pattern ran into its match limit and counted as no match, or an action's argument cannot be used."""
+        self._seldom(f"rule {trouble}", "rule_failed", "cleanup", f"warning: {trouble}", trouble=trouble)
 
     def engine_down(self, engine: str, why: str) -> None:
         """An engine does not answer; `on_error` decides meanwhile."""

@@ -36,7 +36,7 @@ from backupmx.config import Config, ConfigTrouble, load
 from backupmx.journal import Journal
 from backupmx.operate import deliver, worker
 from backupmx.operate.policy import read_policy
-from backupmx.receive.listen import open_sockets
+from backupmx.receive.listen import open_all
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _FIRST_WAIT = 0.5
@@ -91,9 +91,9 @@ class Appliance:
         """Listening sockets for each worker; then the identity we work under."""
         count = self._config.smtp.workers or os.cpu_count() or 1
         try:
-            sockets = [open_sockets(self._config.smtp.listen) for _ in range(count)]
+            sockets = open_all(self._config.smtp.listen, count)
         except OSError as error:
-            raise ConfigTrouble([f"{self._path}: smtp.listen: {error.strerror}: {error}"]) from None
+            raise ConfigTrouble([f"{self._path}: smtp.listen: {error.filename}: {error.strerror}"]) from None
         become(self._config.user)
         os.umask(0o077)
         return sockets

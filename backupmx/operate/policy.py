@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from backupmx.config import Config, ConfigTrouble
+from backupmx.journal import Journal, silent
+from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.recipients import known
 from backupmx.recipients.known import Known, KnownTrouble
@@ -32,18 +34,20 @@ class Files:
     routes: Routes
     known: Known | None
     """None: every address of a relay domain exists, as with an empty relay_recipient_maps."""
+    tls: ServerTls | None
+    """None: STARTTLS is not offered."""
     warnings: tuple[str, ...]
     """Rules that could not be used and were skipped (rules.strict = false)."""
 
 
-def read_policy(config: Config) -> Files:
-    """Everything the configuration names.  Raises ConfigTrouble."""
+def read_policy(config: Config, journal: Journal | None = None) -> Files:
+    """Everything the configuration names.  Raises ConfigTrouble.  `journal` hears of certificates that go bad later."""
     errors: list[str] = []
 
     def attempt(read: Callable[[], _T], instead: _T) -> _T:
         try:
             return read()
-        except (TableTrouble, TransportTrouble, KnownTrouble) as trouble:
+        except (TableTrouble, TransportTrouble, KnownTrouble, TlsTrouble) as trouble:
             errors.extend(getattr(trouble, "errors", None) or [str(trouble)])
         except OSError as error:
             errors.append(f"{error.filename}: {error.strerror}")
@@ -66,9 +70,10 @@ def read_policy(config: Config) -> Files:
         errors.extend(warnings)
     routes = attempt(lambda: read_routes(config), None)
     recipients = attempt(lambda: read_known(config), None)
+    tls = attempt(lambda: read_tls(config, journal), None)
     if errors or routes is None:
         raise ConfigTrouble(errors)
-    return Files(tables, routes, recipients, warnings + routes.map.warnings)
+    return Files(tables, routes, recipients, tls, warnings + routes.map.warnings)
 
 
 def read_routes(config: Config) -> Routes:
@@ -83,6 +88,15 @@ def read_routes(config: Config) -> Routes:
 def read_known(config: Config) -> Known | None:
     recipients = _without_type(config.relay.relay_recipients)
     return known.read(config.policy_path(recipients)) if recipients else None
+
+
+def read_tls(config: Config, journal: Journal | None) -> ServerTls | None:
+    smtp = config.smtp
+    if not smtp.tls_chain_files:
+        return None
+    sni_map = config.policy_path(smtp.tls_sni_map) if smtp.tls_sni_map else None
+    files = [config.policy_path(file) for file in smtp.tls_chain_files]
+    return ServerTls(files, sni_map, troubled=(journal or silent()).warned)
 
 
 def _without_type(spec: str) -> str:

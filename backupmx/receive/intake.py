@@ -41,8 +41,8 @@ from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.queue.entry import VIRUS, NewEntry, NewRecipient, Queue, QueueTrouble, State
 from backupmx.receive.trace import received, too_many_hops
-from backupmx.route.transport_map import Routes
-from backupmx.rules.engine import Added, Decision, Judged, Settings, Tables, judge, judge_added
+from backupmx.route.routes import Routes
+from backupmx.rules.engine import DEFAULT, Added, Judged, Settings, Tables, judge, judge_added
 
 _OFF_LOOP = 256 << 10
 """Octets of content above which rules that read bodies run in a thread: the loop is never held for long."""
@@ -59,7 +59,7 @@ class Policy:
     tables: Tables
     routes: Routes
     checks: Checks
-    rules: Settings = Settings()
+    rules: Settings = DEFAULT
     quarantine: bool = True
     """False: a discarded message is dropped (rules.discard)."""
 
@@ -78,7 +78,7 @@ class Intake:
         policy, arrived = self.policy, self._clock()
         trace = received(client, envelope, policy.hostname, queue_id, arrived)
         judged = await self._judge(content, policy, trace)
-        self._tell(queue_id, client, envelope, judged.decisions)
+        self._tell(queue_id, client, envelope, judged)
         message, verdict = judged.message, judged.verdict
         if not verdict.ends:
             verdict = verdict.joined(too_many_hops(message.headers))
@@ -114,7 +114,7 @@ class Intake:
                 mail.queue_id, finding.check, finding.engine, finding.seen, finding.detail, finding.seconds
             )
         added: Added = judge_added(fields(findings, policy.hostname), policy.tables, before)
-        self._tell(mail.queue_id, mail.client, mail.envelope, added.decisions, added=True)
+        self._tell(mail.queue_id, mail.client, mail.envelope, added)
         verdict = added.verdict
         if not verdict.ends:  # a rule's certain word comes before what an absent engine leaves open
             verdict = verdict.joined(consequence(findings, policy.checks.settings))
@@ -132,15 +132,15 @@ class Intake:
         self._journal.message_id(entry.id, entry.message_id)
         self._journal.queued(entry.id, entry.envelope.sender, entry.message.size, len(entry.recipients))
 
-    def _tell(
-        self, queue_id: str, client: Client, envelope: Envelope, decisions: Iterable[Decision], *, added: bool = False
-    ) -> None:
-        for decision in decisions:
+    def _tell(self, queue_id: str, client: Client, envelope: Envelope, ruled: Judged | Added) -> None:
+        for trouble in ruled.troubles:
+            self._journal.rule_failed(trouble)
+        for decision in ruled.decisions:
             if decision.action.upper() not in _UNLOGGED:
                 header = decision.header.decode("utf-8", "replace")
                 self._journal.ruled(
                     queue_id, decision.action.lower(), header, client, envelope,
-                    text=decision.text, rule=f"{decision.table}:{decision.line}", added=added,
+                    text=decision.text, rule=f"{decision.table}:{decision.line}", added=isinstance(ruled, Added),
                 )  # fmt: skip
 
 

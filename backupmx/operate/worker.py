@@ -1,0 +1,86 @@
+"""worker: one receiving process, from fork to exit.
+
+It owns one event loop with the door, the checks and its own hands on the
+queue.  SIGTERM, or the supervisor's death, ends it at a command border of
+each dialogue; SIGHUP gives the intake a new policy between two messages.
+
+    open the queue ─► door.start ─► told "reload": new policy ─► told "stop": door.stop ─► close the queue
+"""
+
+import asyncio
+import socket
+
+from backupmx.check.run import build
+from backupmx.config import Config, ConfigTrouble, load
+from backupmx.journal import Journal
+from backupmx.net.dns import Resolver
+from backupmx.operate.loop import Told, run
+from backupmx.operate.policy import Files, read_policy
+from backupmx.queue.sqlite import open_queue
+from backupmx.queue.wake import Bell
+from backupmx.receive.admit import Admission
+from backupmx.receive.intake import Intake, Policy
+from backupmx.receive.limits import SmtpSettings
+from backupmx.receive.listen import Door
+
+
+def main(config: Config, sockets: list[socket.socket], supervisor: int) -> int:
+    """The whole life of a worker.  `supervisor` is a pipe that closes when the supervisor dies."""
+    return run(_receive(config, sockets, supervisor))
+
+
+async def _receive(config: Config, sockets: list[socket.socket], supervisor: int) -> int:
+    told = Told(supervisor)
+    journal = Journal(format=config.log.format)
+    bell = Bell(str(config.state_path("")))
+    queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
+    resolver = Resolver(config.dns.servers)
+    files = read_policy(config, journal)
+    intake = Intake(policy(config, files, resolver, journal), queue, journal)
+    door = Door(
+        smtp_settings(config, queue.body_folder), intake.accept, admission(files),
+        journal=journal, resolver=resolver, tls=files.tls,
+    )  # fmt: skip
+    await door.start(sockets)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(door.run())
+        while await told.word() == "reload":
+            try:
+                config = load(config.path)
+                files = read_policy(config, journal)
+            except ConfigTrouble as trouble:
+                journal.reload_failed(trouble.errors)
+                continue
+            old, intake.policy = intake.policy, policy(config, files, resolver, journal)
+            door.service.admission, door.service.tls = admission(files), files.tls
+            await old.checks.close()
+        await door.stop(config.smtp.stop_timeout)
+    await intake.policy.checks.close()
+    await resolver.close()
+    await queue.close()
+    bell.close()
+    return 0
+
+
+def policy(config: Config, files: Files, resolver: Resolver, journal: Journal) -> Policy:
+    """What the intake goes by, made of the configuration and the files it names."""
+    checks = build(config.checks, config.hostname, resolver, journal)
+    return Policy(config.hostname, files.tables, files.routes, checks, quarantine=config.rules.discard == "quarantine")
+
+
+def admission(files: Files) -> Admission:
+    return Admission(files.routes, files.known, postmaster=files.routes.postmaster)
+
+
+def smtp_settings(config: Config, spool_folder: str) -> SmtpSettings:
+    """Pure.  [smtp] as the door reads it."""
+    smtp = config.smtp
+    return SmtpSettings(
+        hostname=config.hostname,
+        message_size_limit=smtp.message_size_limit,
+        recipient_limit=smtp.recipient_limit,
+        timeout=smtp.timeout,
+        connection_limit=smtp.connection_limit,
+        limit_exceptions=smtp.limit_exceptions,
+        spool_folder=spool_folder,
+    )
