@@ -15,7 +15,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from backupmx.check.wire import Unscannable
+from backupmx.check.trouble import Unscannable
 
 MOST = 20_000
 

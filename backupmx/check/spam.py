@@ -18,15 +18,11 @@ from typing import Protocol
 
 from backupmx.check.field import plain
 from backupmx.check.finding import Finding, Findings, Mail, Seen
-from backupmx.check.wire import EngineAway, Unscannable
+from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
 
 _TEST = re.compile(r"[A-Za-z0-9_]{1,80}")
 _MOST_TESTS = 200
 _MOST_STARS = 50
-
-
-class TooLarge(Exception):
-    """More than the engine looks at: skipped, and nothing is decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +60,20 @@ class Spam:
 
     async def look(self, mail: Mail, authentication: Findings) -> Finding:
         started = time.monotonic()
+
+        def without(seen: Seen, why: Exception) -> Finding:
+            facts = {"away": (name,)} if seen is Seen.AWAY else {}
+            return Finding("spam", name, seen, plain(str(why)), facts=facts, seconds=time.monotonic() - started)
+
         name = self.engine.name
         try:
             score = await self.engine.score(mail, authentication)
         except TooLarge as large:
-            return Finding("spam", name, Seen.SKIPPED, plain(str(large)), seconds=time.monotonic() - started)
+            return without(Seen.SKIPPED, large)
         except EngineAway as trouble:
-            return Finding("spam", name, Seen.AWAY, plain(str(trouble)), seconds=time.monotonic() - started)
+            return without(Seen.AWAY, trouble)
         except Unscannable as trouble:
-            return Finding("spam", name, Seen.UNSCANNABLE, plain(str(trouble)), seconds=time.monotonic() - started)
+            return without(Seen.UNSCANNABLE, trouble)
         return judged(score, self._required, self._hostname, name, time.monotonic() - started)
 
 
@@ -95,7 +96,7 @@ def judged(score: Score, required: float, hostname: str, engine: str, seconds: f
         Seen.FOUND if spam else Seen.CLEAN,
         f"score {shown} of {required:.1f}: {','.join(tests) or 'none'}",
         tuple(fields),
-        facts={"score": score.score, "tests": tests},
+        facts={"score": score.score, "tests": tests, "answered": (engine,)},
         seconds=seconds,
     )
 

@@ -18,7 +18,8 @@ from backupmx import __version__
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.parts import decoded
 from backupmx.check.spam import Score
-from backupmx.check.spam_rules import Rule, RulesTrouble, load
+from backupmx.check.spam_rules import Rule, load
+from backupmx.check.trouble import RulesTrouble
 from backupmx.mail.message import Message
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"

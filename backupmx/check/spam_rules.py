@@ -28,7 +28,7 @@ Trouble
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
@@ -36,39 +36,17 @@ from typing import Any
 import pcre2
 
 from backupmx.check.finding import Mail
+from backupmx.check.trouble import RulesTrouble
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{1,60}")
 _HEADER = re.compile(r"[!-9;-~]{1,100}")
 _AUTH = re.compile(r"(?:spf|helo|dkim|dmarc|arc|policy)=[a-z]+")
 _DURATION = re.compile(r"(\d{1,9})(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_KEYS = frozenset(
-    [
-        "name",
-        "score",
-        "describe",
-        "auth",
-        "header",
-        "matches",
-        "missing",
-        "repeated",
-        "date_off",
-        "client",
-        "helo",
-        "sender",
-    ]
-)
-_CONDITIONS = _KEYS - {"name", "score", "describe", "header"}
+_CONDITIONS = frozenset(("auth", "matches", "missing", "repeated", "date_off", "client", "helo", "sender"))
+_KEYS = _CONDITIONS | {"name", "score", "describe", "header"}
 _LONGEST = 4096
 _LIMIT = b"(*LIMIT_MATCH=100000)(*LIMIT_DEPTH=1000)"
-
-
-class RulesTrouble(ValueError):
-    """A rule file that cannot be used; `errors` are sentences: "spam.toml: rule SPF_FAIL: ..."."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = tuple(errors)
 
 
 class Pattern:

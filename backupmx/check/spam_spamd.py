@@ -17,8 +17,9 @@ import re
 
 from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
-from backupmx.check.spam import Score, TooLarge
-from backupmx.check.wire import Address, EngineAway, Unscannable, dialogue
+from backupmx.check.spam import Score
+from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
+from backupmx.check.wire import Address, dialogue
 from backupmx.mail.message import Buffer
 
 _LARGEST = 512 << 10

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from backupmx.check.field import plain
 from backupmx.check.finding import Finding, Mail, Seen
-from backupmx.check.wire import EngineAway, Unscannable
+from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.mail.message import Message
 
 
@@ -97,7 +97,10 @@ def combined(looks: Sequence[Look], hostname: str, seconds: float = 0.0) -> Find
             f"X-Virus-Scanned: {plain(versions)} on {plain(hostname)}".encode(),
             f"X-Virus-Status: {status}".encode(),
         )
-    troubles = tuple(look.seen.value for look in looks if look.seen in (Seen.AWAY, Seen.UNSCANNABLE))
-    signature = first.detail if first.seen is Seen.FOUND else ""
-    facts: dict[str, str | float | tuple[str, ...]] = {"signature": signature, "troubles": troubles}
+    facts: dict[str, str | float | tuple[str, ...]] = {
+        "signature": first.detail if first.seen is Seen.FOUND else "",
+        "troubles": tuple(look.seen.value for look in looks if look.seen in (Seen.AWAY, Seen.UNSCANNABLE)),
+        "away": tuple(look.engine for look in looks if look.seen is Seen.AWAY),
+        "answered": tuple(look.engine for look in looks if look.seen is not Seen.AWAY),
+    }
     return Finding("virus", engine, first.seen, first.detail, fields, facts=facts, seconds=seconds)

@@ -24,8 +24,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from backupmx.check.field import plain
+from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.check.virus import Scan
-from backupmx.check.wire import Address, EngineAway, Unscannable, dialogue
+from backupmx.check.wire import Address, dialogue
 from backupmx.mail.message import Buffer, Message
 
 _CHUNK = 256 << 10

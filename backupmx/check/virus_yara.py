@@ -15,15 +15,15 @@ Trouble
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupmx.check.parts import decoded
+from backupmx.check.trouble import RulesTrouble, Unscannable
 from backupmx.check.virus import Scan
-from backupmx.check.wire import Unscannable
 from backupmx.mail.message import Message
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 _OFF_LOOP = 64 << 10
 _VERSION = version("yara-x") if find_spec("yara_x") else ""
 SHIPPED = Path(__file__).parent.parent / "policy" / "yara"
-
-
-class RulesTrouble(ValueError):
-    """Rule files that cannot be used; `errors` are sentences with file and place."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = tuple(errors)
 
 
 class Yara:

@@ -21,19 +21,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.mail.message import Buffer
 
 _CONNECT_SECONDS = 5.0
 # An engine on this host or this network that needs longer to say "yes?" is not there.
 _LONGEST_ANSWER = 1 << 20
-
-
-class EngineAway(Exception):
-    """The engine is not there: `on_error` decides."""
-
-
-class Unscannable(Exception):
-    """The engine is there and this message made it fail: `on_unscannable` decides."""
 
 
 @dataclass(frozen=True, slots=True)

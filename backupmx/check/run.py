@@ -1,0 +1,214 @@
+"""run: all checks of one message at once, under one deadline.
+
+    spf, dkim ──► dmarc ─┐
+    arc ─────────────────┼─► builtin spam        virus, spamd: beside them
+                         ▼
+    Findings, one for each check that is on; of arc only if there is a chain
+
+`run` never raises for what a message or an engine does, and is never late:
+what is not done at the deadline is cancelled and found AWAY ("deadline").  An
+engine that goes away is told to the journal once a minute, and once when it
+answers again.
+
+`build` makes the checks from the configuration.
+
+Trouble
+    RulesTrouble   `build`: the files of yara or the builtin engine
+    ValueError     `build`: an address that is none
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+
+from backupmx.check.arc import Arc
+from backupmx.check.dkim import Dkim
+from backupmx.check.dmarc import Dmarc
+from backupmx.check.field import resinfo
+from backupmx.check.finding import Finding, Findings, Mail, Seen
+from backupmx.check.spam import Spam, SpamEngine
+from backupmx.check.spam_builtin import SHIPPED as SHIPPED_SPAM
+from backupmx.check.spam_builtin import Builtin, read
+from backupmx.check.spam_spamd import Spamd
+from backupmx.check.spf import Spf
+from backupmx.check.trouble import EngineAway, RulesTrouble, Unscannable
+from backupmx.check.virus import Virus, VirusEngine
+from backupmx.check.virus_clamd import Clamd
+from backupmx.check.virus_yara import SHIPPED as SHIPPED_YARA
+from backupmx.check.virus_yara import Yara
+from backupmx.check.wire import Address
+from backupmx.config import Checks as Settings
+from backupmx.config import Config
+from backupmx.journal import Journal
+from backupmx.net.dns import Resolver
+
+_AUTHENTICATION = ("spf", "dkim", "dmarc", "arc")
+
+
+class Checks:
+    """The checks that are on.  None of the others is asked or mentioned."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        *,
+        virus: Virus | None = None,
+        spam: Spam | None = None,
+        spf: Spf | None = None,
+        dkim: Dkim | None = None,
+        dmarc: Dmarc | None = None,
+        arc: Arc | None = None,
+    ) -> None:
+        self.settings = settings
+        self.virus, self.spam = virus, spam
+        self._spf, self._dkim, self._dmarc, self._arc = spf, dkim, dmarc, arc
+        self._journal = journal
+        self._down: set[str] = set()
+
+    async def run(self, mail: Mail) -> Findings:
+        """What every check that is on says of it."""
+        tasks = self._started(mail)
+        if not tasks:
+            return Findings()
+        try:
+            await asyncio.wait(tasks.values(), timeout=self.settings.deadline)
+        finally:
+            for task in tasks.values():
+                task.cancel()  # of those that are done this changes nothing
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        found = [self._outcome(check, task) for check, task in tasks.items()]
+        findings = Findings(tuple(f for f in found if f is not None))
+        self._tell(findings)
+        return findings
+
+    @property
+    def engines(self) -> tuple[VirusEngine | SpamEngine, ...]:
+        """Those that can be away."""
+        return (*(self.virus.engines if self.virus else ()), *((self.spam.engine,) if self.spam else ()))
+
+    async def ping(self) -> list[tuple[str, bool, str]]:
+        """Each engine's name, whether it answers, and its version or what is wrong: for an operator."""
+
+        async def asked(engine: VirusEngine | SpamEngine) -> tuple[str, bool, str]:
+            try:
+                return engine.name, True, await engine.ping()
+            except (EngineAway, Unscannable) as trouble:
+                return engine.name, False, str(trouble)
+
+        return list(await asyncio.gather(*(asked(engine) for engine in self.engines)))
+
+    def _started(self, mail: Mail) -> dict[str, asyncio.Task[Finding | None]]:
+        """A task for each check, in the order of their fields.  Those that need others wait for them."""
+        tasks: dict[str, asyncio.Task[Finding | None]] = {}
+
+        def start(check: str, looking: Awaitable[Finding | None]) -> None:
+            tasks[check] = asyncio.ensure_future(self._guarded(check, looking))
+
+        if self._spf:
+            start("spf", self._spf.look(mail))
+        if self._dkim:
+            start("dkim", self._dkim.look(mail))
+        if self._dmarc:
+            needs = _some(tasks, ("spf", "dkim"))
+            start("dmarc", _after(needs, partial(self._dmarc.look, mail)))
+        if self._arc:
+            start("arc", self._arc.look(mail))
+        if self.virus:
+            start("virus", self.virus.look(mail))
+        if self.spam:
+            needs = _some(tasks, _AUTHENTICATION) if isinstance(self.spam.engine, Builtin) else []
+            start("spam", _after(needs, partial(self.spam.look, mail)))
+        return tasks
+
+    async def _guarded(self, check: str, looking: Awaitable[Finding | None]) -> Finding | None:
+        """A bug in one check is a traceback in the log and a finding, not the end of the message."""
+        try:
+            return await looking
+        except Exception as error:
+            self._journal.bug(f"check {check}", error)
+            return _none(check, Seen.UNSCANNABLE, f"internal error: {type(error).__name__}")
+
+    def _outcome(self, check: str, task: "asyncio.Task[Finding | None]") -> Finding | None:
+        if task.cancelled():
+            return _none(check, Seen.AWAY, "deadline", self.settings.deadline)
+        return task.result()
+
+    def _tell(self, findings: Findings) -> None:
+        for finding in findings:
+            for engine in _names(finding, "away"):
+                self._down.add(engine)
+                self._journal.engine_down(engine, finding.detail)
+            for engine in self._down.intersection(_names(finding, "answered")):
+                self._down.discard(engine)
+                self._journal.engine_up(engine)
+
+
+def build(config: Config, resolver: Resolver, journal: Journal) -> Checks:
+    """The checks that a configuration asks for.  Raises RulesTrouble, ValueError."""
+    settings = config.checks
+    virus = list(_virus_engines(config))
+    spam = _spam_engine(config)
+    return Checks(
+        settings,
+        journal,
+        virus=Virus(virus, config.hostname) if virus else None,
+        spam=Spam(spam, settings.spam.required_score, config.hostname) if spam else None,
+        spf=Spf(resolver) if settings.spf.enabled else None,
+        dkim=Dkim(resolver) if settings.dkim.enabled else None,
+        dmarc=Dmarc(resolver) if settings.dmarc.enabled else None,
+        arc=Arc(resolver) if settings.arc.enabled else None,
+    )
+
+
+def _virus_engines(config: Config) -> Iterator[VirusEngine]:
+    seconds = _seconds(config.checks.virus.timeout, config.checks.deadline)
+    for name in config.checks.virus.engines:
+        if name == "clamd":
+            yield Clamd(Address.parse(config.checks.virus.address), seconds)
+        else:
+            yield Yara(SHIPPED_YARA, seconds)
+
+
+def _spam_engine(config: Config) -> SpamEngine | None:
+    spam = config.checks.spam
+    if spam.engine == "spamd":
+        return Spamd(Address.parse(spam.address), _seconds(spam.timeout, config.checks.deadline))
+    if spam.engine == "builtin":
+        return Builtin(read(config.policy_path(spam.rules) if spam.rules else SHIPPED_SPAM))
+    if spam.engine == "off":
+        return None
+    raise RulesTrouble([f"checks.spam.engine: this version knows no {spam.engine}"])
+
+
+def _seconds(timeout: float, deadline: float) -> float:
+    """An engine's own time ends before the deadline of all: its silence is then its own finding."""
+    return min(timeout, deadline * 0.9)
+
+
+def _names(finding: Finding, fact: str) -> tuple[str, ...]:
+    names = finding.facts.get(fact, ())
+    return names if isinstance(names, tuple) else ()
+
+
+def _some(tasks: dict[str, asyncio.Task[Finding | None]], names: Sequence[str]) -> list[asyncio.Task[Finding | None]]:
+    return [tasks[name] for name in names if name in tasks]
+
+
+async def _after(
+    needs: Sequence["asyncio.Task[Finding | None]"], look: Callable[[Findings], Awaitable[Finding]]
+) -> Finding:
+    """Looks when the findings it needs are there."""
+    if needs:
+        await asyncio.wait(needs)
+    found = (task.result() for task in needs if not task.cancelled())
+    return await look(Findings(tuple(f for f in found if f is not None)))
+
+
+def _none(check: str, seen: Seen, detail: str, seconds: float = 0.0) -> Finding:
+    """The finding of a check that came to none: an authentication check says temperror."""
+    if check not in _AUTHENTICATION:
+        facts = {"away": (check,)} if seen is Seen.AWAY else {}
+        return Finding(check, check, seen, detail, facts=facts, seconds=seconds)
+    results = (resinfo(check, "temperror", detail),)
+    return Finding(check, check, seen, detail, results=results, facts={"result": "temperror"}, seconds=seconds)
