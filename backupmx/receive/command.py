@@ -81,7 +81,7 @@ class Mail:
 
 def mail(argument: bytes, size_limit: int) -> Mail | Reply:
     """What follows MAIL.  `size_limit` 0: none."""
-    if argument[:5].upper() != b"FROM:":
+    if argument[:5].upper() != b"FROM:" or len(argument) == 5:
         return MAIL_SYNTAX
     try:
         sender, parameters = parse_path(argument[5:], utf8=True)
@@ -98,7 +98,7 @@ def mail(argument: bytes, size_limit: int) -> Mail | Reply:
 
 def rcpt(argument: bytes, smtputf8: bool) -> Recipient | Reply:
     """What follows RCPT.  `smtputf8`: this transaction declared it."""
-    if argument[:3].upper() != b"TO:":
+    if argument[:3].upper() != b"TO:" or len(argument) == 3:
         return RCPT_SYNTAX
     try:
         address, parameters = parse_path(argument[3:], utf8=True, allow="postmaster")

@@ -2,13 +2,13 @@
 
 `Unstuffing.feed(chunk)` gives the content that is certain so far and, once
 the end is seen, what the client sent after it.  Any cut of the same bytes
-into chunks gives the same content: what could be the beginning of the end
-(at most four bytes) is held until the next chunk decides.
+into chunks gives the same content: what could be the beginning of the end is
+held until the next chunk decides.
 
     end of data    CR LF . CR LF and nothing else (RFC 5321 4.1.1.4)
     dot-stuffing   a dot after CR LF is taken off (4.5.2)
-    line ends      as `mail.message.canonical`: LF alone ends a line, CR
-                   alone is a blank
+    line ends      as `mail.message.canonical`: LF ends a line, with all the
+                   CRs before it; CR alone is a blank
 
 Bare LFs become line ends only after the end of data was looked for, so that
 `LF . LF`, `LF . CR LF` and `CR . CR LF` are content, stuffed again when we
@@ -28,6 +28,8 @@ _END = b"\r\n.\r\n"
 # PCRE2 compiles this to machine code: 64 KB of ordinary mail take 16 us (`re`: 1,400 us).
 _ODD = pcre2.compile(rb"\r\n\.|\r(?!\n)|(?<!\r)\n")
 
+_LONGEST_RUN = 64 << 10
+
 
 class Unstuffing:
     """One message's content.  It begins after an unseen CR LF: a dot at once is an empty message."""
@@ -46,7 +48,7 @@ class Unstuffing:
         end = -1 if odd is None else buffer.find(_END, first)
         if end >= 0:
             return self._content(buffer, end + 2, first), buffer[end + 5 :]
-        cut = len(buffer) - _undecided(buffer)
+        cut = _certain(buffer)
         content = self._content(buffer, cut, first)
         self._held = buffer[cut:]
         return content, None
@@ -62,8 +64,15 @@ class Unstuffing:
         return canonical(buffer[:cut].replace(b"\r\n.", b"\r\n"))[skip:]
 
 
-def _undecided(buffer: bytes) -> int:
-    """How many octets at the end could be the beginning of the end of data."""
-    if buffer[-1] not in b"\r\n.":
-        return 0
-    return next((n for n in (4, 3, 2, 1) if buffer.endswith(_END[:n])), 0)
+def _certain(buffer: bytes) -> int:
+    """How many octets at the front do not depend on what comes next.
+
+    Not certain: what could be the beginning of the end of data, and CRs that an LF may still make part of a
+    line end.  Of a run of CRs without end the first ones are blanks: a client cannot make us keep more.
+    """
+    cut = len(buffer)
+    if buffer[-1] in b"\r\n.":
+        cut -= next((n for n in (4, 3, 2, 1) if buffer.endswith(_END[:n])), 0)
+    if buffer[cut - 1 : cut] == b"\r":
+        cut = max(len(buffer[:cut].rstrip(b"\r")), cut - _LONGEST_RUN)
+    return cut

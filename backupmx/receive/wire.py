@@ -150,6 +150,8 @@ class Wire(SMTP):
             self.service.journal.connected(self.client)
 
     def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
         try:
             if self.in_content:
                 self.take_content(data)
@@ -212,11 +214,22 @@ class Wire(SMTP):
             self.transport.abort()
 
     def _last_word(self, reply: Reply) -> None:
-        self._ending = True
-        self.deadline = self.loop.time() + _LAST_WORDS
         if self.transport is not None:
             self.transport.write(line(reply))
+        self._part()
+
+    def _part(self) -> None:
+        """No more from us.  What a client still sends is read and dropped: closing on unread bytes resets the
+        connection, and the reset would overtake our last word."""
+        self._ending = True
+        self.deadline = self.loop.time() + _LAST_WORDS
+        if self.transport is None:
+            return
+        if self._eof or self._verb == "QUIT" or not self.transport.can_write_eof():
             self.transport.close()
+        else:
+            self.transport.write_eof()
+            self.transport.resume_reading()
 
     def _refuse(self, reply: Reply) -> None:
         self.service.journal.refused("CONNECT", self.client, reply)
@@ -244,8 +257,7 @@ class Wire(SMTP):
         if replies:
             self.transport.write(b"".join(replies))
         if self._ending:
-            self.deadline = self.loop.time() + _LAST_WORDS
-            self.transport.close()
+            self._part()
         elif self.in_content:
             if self._buffer:
                 content, self._buffer = self._buffer, b""
@@ -327,8 +339,7 @@ class Wire(SMTP):
         if self._busy or self.transport is None or self.transport.is_closing():
             return
         if self._ending or self._eof:
-            self._ending = True
-            self.transport.close()
+            self._part()
         elif self.service.stopping:
             self.stop()
         elif not self._choked:

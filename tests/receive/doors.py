@@ -1,0 +1,141 @@
+"""A Door on a free port of loopback, and a client that reads replies one by one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from backupmx.journal import Journal
+from backupmx.mail.envelope import Client, Envelope
+from backupmx.mail.message import Content
+from backupmx.mail.reply import Reply
+from backupmx.receive.admit import Admission
+from backupmx.receive.limits import SmtpSettings
+from backupmx.receive.listen import Door, open_sockets
+
+PATIENCE = 10.0
+
+
+class RelayDomains:
+    """example.jp and its subdomains are ours."""
+
+    def is_ours(self, address: str) -> bool:
+        domain = address.rpartition("@")[2].lower()
+        return domain == "example.jp" or domain.endswith(".example.jp")
+
+
+@dataclass
+class Taken:
+    client: Client
+    envelope: Envelope
+    content: bytes
+    queue_id: str
+    spooled: bool
+
+
+@dataclass
+class Recorder:
+    """An accept() that keeps what it is given; `before` runs first and may raise, wait or answer."""
+
+    before: Callable[[Taken], Awaitable[Reply | None]] | None = None
+    adopt: bool = False
+    messages: list[Taken] = field(default_factory=list)
+
+    async def __call__(self, client: Client, envelope: Envelope, content: Content, queue_id: str) -> Reply:
+        taken = Taken(client, envelope, bytes(content.data), queue_id, content.spool is not None)
+        reply = await self.before(taken) if self.before else None
+        if reply is None:
+            self.messages.append(taken)
+            if self.adopt:
+                content.kept()
+        return reply or Reply(250, "2.0.0", f"Ok: queued as {queue_id}")
+
+
+@dataclass
+class Running:
+    door: Door
+    port: int
+    recorder: Recorder
+    log: list[bytes]
+
+    @property
+    def lines(self) -> list[str]:
+        """The log without stamps: "backupmx/smtpd: ..."."""
+        return [line.decode().partition("]: ")[2].rstrip() for line in self.log]
+
+    async def connect(self) -> "Talk":
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        talk = Talk(reader, writer)
+        assert (await talk.reply()).startswith("220 ")
+        return talk
+
+
+class Talk:
+    """One client's side of a dialogue."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def reply(self) -> str:
+        """One reply, its lines joined by LF; "" when the server has closed."""
+        lines = []
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                line = (await self.reader.readline()).decode()
+                lines.append(line.rstrip("\r\n"))
+                if line[3:4] != "-":
+                    return "\n".join(lines)
+
+    async def say(self, *commands: str | bytes) -> str:
+        """Send commands in one write, read a reply for each; -> the last."""
+        raw = [c.encode() if isinstance(c, str) else c for c in commands]
+        self.writer.write(b"".join(c + b"\r\n" for c in raw))
+        reply = ""
+        for _ in raw:
+            reply = await self.reply()
+        return reply
+
+    async def begin(self, to: str = "user@example.jp") -> str:
+        """From EHLO to 354."""
+        return await self.say("EHLO client.example", "MAIL FROM:<a@b.example>", f"RCPT TO:<{to}>", "DATA")
+
+    async def closed(self) -> bool:
+        async with asyncio.timeout(PATIENCE):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionError:
+                return True
+
+    async def close(self) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except (ConnectionError, OSError):
+            pass  # it was closed from the other side
+
+
+@asynccontextmanager
+async def running(
+    recorder: Recorder | None = None, *, known: Any = None, resolver: Any = None, tls: Any = None, **settings: Any
+) -> AsyncIterator[Running]:
+    recorder = recorder or Recorder()
+    log: list[bytes] = []
+    door = Door(
+        SmtpSettings("mx2.example.net", **settings),
+        recorder,
+        Admission(RelayDomains(), known, postmaster="postmaster@example.jp"),
+        journal=Journal(sink=log.append, host="mx2", stamped=False),
+        resolver=resolver,
+        tls=tls,
+    )
+    sockets = open_sockets(["127.0.0.1:0"])
+    port = sockets[0].getsockname()[1]
+    await door.start(sockets)
+    run = asyncio.create_task(door.run())
+    try:
+        yield Running(door, port, recorder, log)
+    finally:
+        await door.stop(2)
+        await run
