@@ -15,7 +15,7 @@ from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.rules.syntax import SPACE
 from backupmx.rules.table import Asked, Hit
-from backupmx.rules.vocabulary import Where, remark, split
+from backupmx.rules.vocabulary import Where, is_address, remark, split
 
 _DSN = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[ \t\n\v\f\r]|\Z)")
 _CONFUSED = Reply(451, "4.3.0", "Error: queue file write error")
@@ -78,7 +78,7 @@ class Ruling:
             return Edit(subject)
         said = _text(argument)
         if word == "REJECT":
-            reply = rejection(argument, where)
+            reply = rejection(argument)
             said = f"{reply.status} {reply.text}"
             self._end(Fate.DEFER if reply.temporary else Fate.REJECT, hit, reply)
         elif word == "DISCARD":
@@ -86,7 +86,7 @@ class Ruling:
         elif word == "HOLD" and self.fate is Fate.HOLD:
             return Edit(subject)
         else:
-            self._go_on(word, said, hit)
+            self._go_on(word, argument, hit)
         self.decisions.append(Decision(hit.table.name, hit.rule.line, word, said, subject))
         if word in ("IGNORE", "STRIP"):
             return Edit(None)
@@ -94,8 +94,9 @@ class Ruling:
             return Edit(argument)
         return Edit(subject, argument if word == "PREPEND" else None)
 
-    def _go_on(self, word: str, said: str, hit: Hit) -> None:
+    def _go_on(self, word: str, argument: bytes, hit: Hit) -> None:
         """The actions that do not end everything."""
+        said = _text(argument)
         if word == "HOLD":
             self.fate, self.reason = Fate.HOLD, _place(hit)
         elif word == "REDIRECT":
@@ -106,8 +107,10 @@ class Ruling:
         elif word == "FILTER":
             self.filter_to = said
             self.reason = self.reason or _place(hit)
-        elif word == "BCC":
+        elif word == "BCC" and is_address(argument):
             self.bcc[said] = None
+        elif word == "BCC":
+            self._trouble(hit, f'"{said}" is no address: nobody gets a copy')
 
     def _end(self, fate: Fate, hit: Hit, reply: Reply | None) -> None:
         self.fate, self.reply, self.reason, self.checking = fate, reply, _place(hit), False
@@ -132,15 +135,14 @@ class Ruling:
         return Verdict(fate, None, self.redirect_to, filter_to, tuple(self.bcc), self.reason)
 
 
-def rejection(argument: bytes, where: Where) -> Reply:
-    """The reply of a REJECT: "4.7.1 text" is 451 (450 for an added header), all else 550."""
+def rejection(argument: bytes) -> Reply:
+    """The reply of a REJECT: "4.7.1 text" is 451, all else 550."""
     match = _DSN.match(argument)
     status = match[1].decode() if match else "5.7.1"
     text = argument[match.end() :].lstrip(SPACE) if match else argument or b"message content rejected"
     if status[0] == "2":
         status = "4" + status[1:]
-    temporary = 450 if where == "added" else 451
-    return Reply(temporary if status[0] == "4" else 550, status, _text(text))
+    return Reply(451 if status[0] == "4" else 550, status, _text(text))
 
 
 def _place(hit: Hit) -> str:

@@ -56,6 +56,8 @@ class Walk:
                     at = self._block_end(at)
         if self._kept < size:
             self.out.append(self._data[self._kept :])
+        elif self.out and bytes(self.out[-1][-2:]) != b"\r\n":
+            self.out.append(b"\r\n")  # the end of a long last line was left out
 
     def _block_end(self, at: int) -> int:
         """The first line after a header block: empty, or no header at all."""

@@ -51,11 +51,12 @@ def replay(
     added: Sequence[bytes] = (),
     settings: Settings = DEFAULT,
     clock: Callable[[], float] | None = None,
+    own: Sequence[bytes] = (),
 ) -> Replayed:
-    """Judge a message, then what a milter adds to it."""
+    """Judge a message, then what a milter adds to it.  `own`: headers of ours on top, if they are to be there."""
     limit = min(settings.header_size_limit, _MILTER_HEADER_LIMIT) if added else settings.header_size_limit
-    settings = replace(settings, header_size_limit=limit, hopcount_limit=_OTHERS)
-    judged = judge(content, tables, settings=settings, clock=clock)
+    settings = replace(settings, header_size_limit=limit, hopcount_limit=_OTHERS + len(own))
+    judged = judge(content, tables, own=own, settings=settings, clock=clock)
     message, verdict, decisions, troubles = judged.message, judged.verdict, judged.decisions, judged.troubles
     if added and not judged.passed and not verdict.ends:
         after = judge_added(added, tables, verdict)
@@ -73,7 +74,7 @@ def as_json(file: str, result: Replayed, warnings: Sequence[str]) -> dict[str, o
         "file": file,
         "action": str(verdict.fate),
         "code": reply.code,
-        "text": f"{reply.status} {reply.text}",
+        "text": f"{reply.status} {reply.text}".rstrip(),
         "redirect_to": verdict.redirect_to,
         "filter_to": verdict.filter_to,
         "bcc": list(verdict.bcc),

@@ -19,6 +19,7 @@ header that a check or a milter adds, PREPEND and PASS are not known.
 import re
 from typing import Literal
 
+from backupmx.mail.address import Malformed, check
 from backupmx.mail.headers import label
 from backupmx.rules.syntax import SPACE
 
@@ -47,6 +48,8 @@ def remark(word: str, argument: bytes, where: Where | None) -> str | None:
         return f'bad FILTER command "{shown}": need transport:destination'
     if word in ("REDIRECT", "BCC") and b"@" not in argument:
         return f'bad {word} address "{shown}": need user@domain'
+    if word in ("REDIRECT", "BCC") and where is None and not is_address(argument):
+        return f'bad {word} address "{shown}": need user@domain and nothing else'
     if word in ("PREPEND", "REPLACE"):
         if not argument:
             return f"{word} action without text"
@@ -55,3 +58,11 @@ def remark(word: str, argument: bytes, where: Where | None) -> str | None:
     if word == "PREPEND" and where == "added":
         return "the PREPEND action is not implemented for added headers"
     return None
+
+
+def is_address(argument: bytes) -> bool:
+    """Could mail be sent there?  Postfix takes anything with an "@" and bounces the rest."""
+    try:
+        return bool(check(argument.decode("utf-8")))
+    except (Malformed, UnicodeDecodeError):
+        return False
