@@ -18,6 +18,7 @@ from typing import TypeAlias
 Buffer: TypeAlias = bytes | memoryview
 """Read-only bytes; a memoryview when they lie in a spooled file."""
 
+_COPIED = 16 << 10
 _STRAY = re.compile(rb"\r+\n?|\n")
 
 
@@ -70,6 +71,11 @@ class Message:
         """The values of all headers of that name, in order, unfolded as they stand."""
         prefix = name.lower() + b":"
         return [h[len(prefix) :].strip() for h in self.headers if h[: len(prefix)].lower() == prefix]
+
+
+def stretch(data: Buffer, start: int, end: int) -> Buffer:
+    """A slice that copies nothing worth mentioning: short ones are bytes, long ones a view."""
+    return data[start:end] if end - start < _COPIED else memoryview(data)[start:end]
 
 
 def head_of(headers: Iterable[bytes]) -> bytes:

@@ -12,8 +12,8 @@ is replaced or left out alone, as Postfix does (cleanup_body_callback).
 import re
 
 from backupmx.mail.headers import Field, fields, label, line_end, records, rendered
-from backupmx.mail.message import Buffer, head_of
-from backupmx.rules.actions import Ruling
+from backupmx.mail.message import Buffer, head_of, stretch
+from backupmx.rules.actions import Edit, Ruling
 from backupmx.rules.mime import NAMES, Mime, State
 from backupmx.rules.table import Table
 from backupmx.rules.tables import Settings, Tables, ask, ask_body
@@ -55,7 +55,7 @@ class Walk:
                 if at < size:
                     at = self._block_end(at)
         if self._kept < size:
-            self.out.append(self._data[self._kept :])
+            self.out.append(stretch(self._data, self._kept, size))
         elif self.out and bytes(self.out[-1][-2:]) != b"\r\n":
             self.out.append(b"\r\n")  # the end of a long last line was left out
 
@@ -89,7 +89,7 @@ class Walk:
         """Body lines up to a boundary behind which headers begin, or to the end.  -> where to go on."""
         table = self._tables.body
         while at < len(self._data) and self._mime.state is State.BODY and not self._ruling.over:
-            if not (table and self._ruling.checking and (not self._body_limit or self._offset < self._body_limit)):
+            if not (table and self._ruling.checking and self._checked()):
                 at = self._next_dashes(at)
                 if at == len(self._data):
                     break
@@ -97,7 +97,8 @@ class Walk:
             line = bytes(self._data[at:end])
             if line[:2] == b"--" and self._mime.boundary(line) and self._mime.state is State.BODY:
                 self._offset = 0
-            self._line(table, line, at, following)
+            if table:
+                self._line(table, line, at, following)
             at = following
         return at
 
@@ -109,31 +110,40 @@ class Walk:
         return len(self._data)
 
     def _line(self, table: Table, line: bytes, start: int, end: int) -> None:
-        """One body line, in records.  Each may be asked about, replaced, or left out."""
+        """One body line.  Each of its records may be asked about, replaced, or left out."""
         pieces = records(line)
-        out = b""
-        touched = False
-        for n, piece in enumerate(pieces):
-            ending = b"\r\n" if n == len(pieces) - 1 else b""
-            text = piece.partition(b"\0")[0]
-            if table and text and self._ruling.checking and (not self._body_limit or self._offset < self._body_limit):
-                edit = ask_body(self._ruling, table, text)
-                if edit.before is not None:
-                    out += edit.before + b"\r\n"
-                if edit.kept is not None:
-                    out += (piece if edit.kept is text else edit.kept) + ending
-                touched = touched or edit.before is not None or edit.kept is not text
-            else:
-                out += piece + ending
+        out, touched = b"", False
+        for piece in pieces:
+            ending = b"\r\n" if piece is pieces[-1] else b""
+            edit = self._record(table, piece)
             self._offset += len(piece) + 1
+            if edit is None:
+                out += piece + ending
+                continue
+            touched = True
+            out += edit.before + b"\r\n" if edit.before is not None else b""
+            out += edit.kept + ending if edit.kept is not None else b""
         if touched:
             self._replace(start, end, out)
+
+    def _record(self, table: Table, piece: bytes) -> Edit | None:
+        """What a rule makes of one record; None: nothing."""
+        if not (self._ruling.checking and self._checked()) or not piece:
+            return None
+        text = piece.partition(b"\0")[0] if b"\0" in piece else piece
+        edit = ask_body(self._ruling, table, text) if text else None
+        if edit is None or (edit.kept is text and edit.before is None):
+            return None
+        return Edit(piece, edit.before) if edit.kept is text else edit
+
+    def _checked(self) -> bool:
+        return not self._body_limit or self._offset < self._body_limit
 
     def _replace(self, start: int, end: int, new: bytes) -> None:
         if bytes(self._data[start:end]) == new:
             return
         if self._kept < start:
-            self.out.append(self._data[self._kept : start])
+            self.out.append(stretch(self._data, self._kept, start))
         if new:
             self.out.append(new)
         self._kept = end

@@ -26,21 +26,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backupmx.mail.headers import fields, label, plain_block, rendered
-from backupmx.mail.message import Buffer, Content, Message, Spool
+from backupmx.mail.message import Buffer, Content, Message, Spool, stretch
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.rules.actions import Decision, Ruling
 from backupmx.rules.body import Walk
 from backupmx.rules.mime import NAMES, Mime
 from backupmx.rules.table import Asked
-from backupmx.rules.tables import DEFAULT, Settings, Tables, ask
+from backupmx.rules.tables import DEFAULT, DROPPED, Settings, Tables, ask
 
 __all__ = ["DEFAULT", "Added", "Decision", "Judged", "Settings", "Tables", "judge", "judge_added"]
 
-_DROPPED = frozenset((b"bcc", b"content-length", b"resent-bcc", b"return-path"))
-"""Postfix message_drop_headers, its default."""
-
-_SPECIAL = NAMES | _DROPPED | {b"received"}
 _BLANK_LINE = re.compile(rb"\r\n\r\n")
 _MAILBOX = re.compile(rb"(>*From [^\r]*)\r\n")
 
@@ -151,21 +147,23 @@ class _Head:
 
     def take(self, texts: Sequence[bytes]) -> None:
         """Headers in order.  Most of them no rule is anchored to: for those this loop is all there is."""
-        table, limit = self._tables.header, self._settings.header_size_limit
-        names, every = table.names, bool(table.unnamed)
+        wanted, every = self._tables.wanted, bool(self._tables.header.unnamed)
+        every = every or self._settings.hopcount_limit > 0
+        limit, untouched = self._settings.header_size_limit, self.out.append
         for text in texts:
             name = text.partition(b":")[0].lower()
-            if every or name in names or name in _SPECIAL or len(text) > limit:
+            if every or name in wanted or len(text) > limit:
                 self._one(text, name)
                 if self._ruling.over:
                     return
             else:
-                self.out.append(text)
+                untouched(text)
 
     def _one(self, text: bytes, name: bytes) -> None:
         ruling, limit = self._ruling, self._settings.header_size_limit
         of_mime = name in NAMES
-        self.mime.header(name, text)
+        if of_mime:
+            self.mime.header(name, text)
         self._received += name == b"received"
         edit = ask(ruling, self._tables.mime if of_mime else self._tables.header, text, name, "header")
         if edit.before is not None:
@@ -176,7 +174,7 @@ class _Head:
             name = label(edit.kept)
         if name == b"received" and 0 < self._settings.hopcount_limit <= self._received:
             ruling.refuse(Fate.REJECT, Reply(554, "5.4.0", "Error: too many hops"), "hopcount_limit")
-        elif of_mime or name not in _DROPPED or not self._settings.drop:
+        elif of_mime or name not in DROPPED or not self._settings.drop:
             self.out.append(rendered(edit.kept, limit))
 
 
@@ -188,9 +186,9 @@ def _first_block(data: Buffer, limit: int) -> tuple[list[bytes], int, bool]:
     """
     if bytes(data[:2]) == b"\r\n":
         return [], 0, False
-    end = match.start() if (match := _BLANK_LINE.search(data)) else limit + 1
+    end = match.start() + 2 if (match := _BLANK_LINE.search(data)) else limit + 1
     if end <= limit and (plain := plain_block(bytes(data[:end]), limit)) is not None:
-        return plain, end + 2, False
+        return plain, end, False
     texts: list[bytes] = []
     at = 0
     while mailbox := _MAILBOX.match(data, at):
@@ -212,5 +210,5 @@ def _body(
         walk.run(at, unended)
         changed, chunks = walk.changed, tuple(walk.out)
     else:
-        changed, chunks = False, (data[at:],) if at < len(data) else ()
+        changed, chunks = False, (stretch(data, at, len(data)),) if at < len(data) else ()
     return ((b"\r\n", *chunks) if unended else chunks), changed

@@ -1,11 +1,15 @@
 """Pure.  tables: the five tables of one server, what they may see, and how one is asked."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backupmx.rules.actions import Edit, Ruling
+from backupmx.rules.mime import NAMES
 from backupmx.rules.table import EMPTY, Table
 from backupmx.rules.vocabulary import Where
+
+DROPPED = frozenset((b"bcc", b"content-length", b"resent-bcc", b"return-path"))
+"""Postfix message_drop_headers, its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +23,15 @@ class Tables:
     milter: Table = EMPTY
     """milter_header_checks: for headers that checks and milters add."""
 
-    @property
-    def below(self) -> bool:
-        """Does any table look below the first header block?"""
-        return bool(self.mime or self.nested or self.body)
+    below: bool = field(init=False)
+    """Does any table look below the first header block?"""
+    wanted: frozenset[bytes] = field(init=False, repr=False)
+    """Header names (lower case) of the first block that something is done about."""
+
+    def __post_init__(self) -> None:
+        below = bool(self.mime or self.nested or self.body)
+        object.__setattr__(self, "below", below)
+        object.__setattr__(self, "wanted", self.header.names | DROPPED | (NAMES if below else frozenset()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +69,8 @@ def ask(ruling: Ruling, table: Table, text: bytes, name: bytes, where: Where) ->
     return ruling.act(hit, text, where) if hit else Edit(text)
 
 
-def ask_body(ruling: Ruling, table: Table, text: bytes) -> Edit:
-    """body_checks about one record of a body."""
+def ask_body(ruling: Ruling, table: Table, text: bytes) -> Edit | None:
+    """body_checks about one record of a body; None: no rule matches."""
     ruling.asked.check_time()
     hit = table.find(text, table.everything, ruling.asked)
-    return ruling.act(hit, text, "body") if hit else Edit(text)
+    return ruling.act(hit, text, "body") if hit else None
