@@ -1,0 +1,43 @@
+"""Pure.  smtp_content: a message as it goes on the wire after 354 (RFC 5321 4.5.2).
+
+Dots at the beginning of a line are doubled, the end is CRLF.CRLF, and no bare
+CR or LF is ever sent, whatever the queue holds: a peer that takes one for the
+end of a line would read a second message in it (SMTP smuggling,
+CVE-2023-51764).  A large message is copied a quarter MiB at a time.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from backupmx.mail.message import Buffer, canonical
+
+PIECE = 256 * 1024
+
+
+def whole(chunks: Iterable[Buffer]) -> bytes:
+    """A small message in one piece, with its final dot."""
+    data = canonical(b"".join(chunks))
+    if b"\r\n." in data:
+        data = data.replace(b"\r\n.", b"\r\n..")
+    if data.startswith(b"."):
+        data = b"." + data
+    return data + (b".\r\n" if data.endswith(b"\r\n") or not data else b"\r\n.\r\n")
+
+
+def pieces(chunks: Iterable[Buffer], piece: int = PIECE) -> Iterator[bytes]:
+    """The same for a large one, in pieces; the last one is the final dot."""
+    at_start = True  # of a line
+    held = b""  # a CR at the end of a piece: LF may follow
+    for chunk in chunks:
+        for begin in range(0, len(chunk), piece):
+            data = held + bytes(chunk[begin : begin + piece])
+            held = b"\r" if data.endswith(b"\r") else b""
+            data = canonical(data[:-1] if held else data)
+            if not data:
+                continue
+            dot = b"." if at_start and data.startswith(b".") else b""
+            at_start = data.endswith(b"\r\n")
+            yield dot + data.replace(b"\r\n.", b"\r\n..")
+    if held:  # a bare CR ends the message: a blank, as `canonical` has it
+        yield b" "
+        at_start = False
+    yield b".\r\n" if at_start else b"\r\n.\r\n"
