@@ -173,10 +173,12 @@ class Journal:
 
     # qmgr: the queue
 
-    def queued(self, queue_id: str, sender: str, size: int, recipients: int) -> None:
-        """The message is on disk; the client reads 250 now."""
-        line = f"{queue_id}: from=<{sender}>, size={size}, nrcpt={recipients} (queue active)"
-        self._write("queued", "qmgr", line, queue_id=queue_id, sender=sender, size=size, recipients=recipients)
+    def queued(self, queue_id: str, sender: str, size: int, recipients: int, where: str = "queue active") -> None:
+        """The message is on disk; the client reads 250 now.  `where`: "queue active", "hold" or "quarantine"."""
+        line = f"{queue_id}: from=<{sender}>, size={size}, nrcpt={recipients} ({where})"
+        self._write(
+            "queued", "qmgr", line, queue_id=queue_id, sender=sender, size=size, recipients=recipients, where=where
+        )
 
     def removed(self, queue_id: str) -> None:
         """All recipients have their end; the message is gone from the queue."""

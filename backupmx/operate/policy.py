@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from backupmx.check.run import build
+from backupmx.check.trouble import RulesTrouble
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal, silent
+from backupmx.net.dns import Resolver
 from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.recipients import known
@@ -47,7 +50,7 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     def attempt(read: Callable[[], _T], instead: _T) -> _T:
         try:
             return read()
-        except (TableTrouble, TransportTrouble, KnownTrouble, TlsTrouble) as trouble:
+        except (TableTrouble, TransportTrouble, KnownTrouble, TlsTrouble, RulesTrouble, ValueError) as trouble:
             errors.extend(getattr(trouble, "errors", None) or [str(trouble)])
         except OSError as error:
             errors.append(f"{error.filename}: {error.strerror}")
@@ -71,6 +74,7 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     routes = attempt(lambda: read_routes(config), None)
     recipients = attempt(lambda: read_known(config), None)
     tls = attempt(lambda: read_tls(config, journal), None)
+    attempt(lambda: build(config, Resolver(config.dns.servers), silent()), None)
     if errors or routes is None:
         raise ConfigTrouble(errors)
     return Files(tables, routes, recipients, tls, warnings + routes.map.warnings)

@@ -51,11 +51,9 @@ async def _receive(config: Config, sockets: list[socket.socket], supervisor: int
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
                 continue
-            old, intake.policy = intake.policy, policy(config, files, resolver, journal)
+            intake.policy = policy(config, files, resolver, journal)
             door.service.admission, door.service.tls = admission(files), files.tls
-            await old.checks.close()
         await door.stop(config.smtp.stop_timeout)
-    await intake.policy.checks.close()
     await resolver.close()
     await queue.close()
     bell.close()
@@ -64,7 +62,7 @@ async def _receive(config: Config, sockets: list[socket.socket], supervisor: int
 
 def policy(config: Config, files: Files, resolver: Resolver, journal: Journal) -> Policy:
     """What the intake goes by, made of the configuration and the files it names."""
-    checks = build(config.checks, config.hostname, resolver, journal)
+    checks = build(config, resolver, journal)
     return Policy(config.hostname, files.tables, files.routes, checks, quarantine=config.rules.discard == "quarantine")
 
 

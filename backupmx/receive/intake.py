@@ -50,6 +50,8 @@ _OFF_LOOP = 256 << 10
 _UNLOGGED = frozenset({"IGNORE", "DUNNO", "OK"})
 """Actions that leave no line in Postfix's log either (cleanup_act)."""
 
+_WHERE = {State.QUEUED: "queue active", State.HELD: "hold", State.DISCARDED: "quarantine"}
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -130,7 +132,8 @@ class Intake:
             self._journal.queue_trouble(str(trouble) or type(trouble).__name__)
             raise
         self._journal.message_id(entry.id, entry.message_id)
-        self._journal.queued(entry.id, entry.envelope.sender, entry.message.size, len(entry.recipients))
+        where = _WHERE[entry.recipients[0].state]
+        self._journal.queued(entry.id, entry.envelope.sender, entry.message.size, len(entry.recipients), where)
 
     def _tell(self, queue_id: str, client: Client, envelope: Envelope, ruled: Judged | Added) -> None:
         for trouble in ruled.troubles:
