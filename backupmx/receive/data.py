@@ -74,5 +74,5 @@ def _certain(buffer: bytes) -> int:
     if buffer[-1] in b"\r\n.":
         cut -= next((n for n in (4, 3, 2, 1) if buffer.endswith(_END[:n])), 0)
     if buffer[cut - 1 : cut] == b"\r":
-        cut = max(len(buffer[:cut].rstrip(b"\r")), cut - _LONGEST_RUN)
+        cut = max(len(buffer[:cut].rstrip(b"\r")), len(buffer) - _LONGEST_RUN)
     return cut

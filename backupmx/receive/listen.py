@@ -132,7 +132,7 @@ class Door:
         for task in list(service.tasks):
             task.cancel()
         await asyncio.gather(*service.tasks, return_exceptions=True)
-        service.pool.shutdown(wait=True)
+        await asyncio.get_running_loop().run_in_executor(None, service.pool.shutdown)
         self._stopped.set()
 
     def _end_the_silent(self) -> None:

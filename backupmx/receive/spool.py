@@ -118,10 +118,13 @@ class Body:
         self._file = -1
 
     def _remove(self) -> None:
-        """In the thread: a large file takes its time to go."""
+        # Not in the thread: a stop must find it done, and the largest message allowed is gone in a millisecond or two.
         if self._path and self.size > self._above:
             path, self._path = self._path, ""
-            self._pool.submit(_unlink, path)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass  # nothing was written yet
 
 
 def _append(file: int, path: str, pieces: Sequence[bytes]) -> int:
@@ -137,10 +140,3 @@ def _append(file: int, path: str, pieces: Sequence[bytes]) -> int:
         os.close(file)
         raise
     return file
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass  # nothing was written yet

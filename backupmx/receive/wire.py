@@ -228,8 +228,11 @@ class Wire(SMTP):
         if self._eof or self._verb == "QUIT" or not self.transport.can_write_eof():
             self.transport.close()
         else:
-            self.transport.write_eof()
-            self.transport.resume_reading()
+            try:
+                self.transport.write_eof()
+                self.transport.resume_reading()
+            except OSError:
+                self.transport.abort()  # the client is gone, we have not been told yet
 
     def _refuse(self, reply: Reply) -> None:
         self.service.journal.refused("CONNECT", self.client, reply)

@@ -23,19 +23,19 @@ import pytest
 from backupmx.recipients.known import parse
 from tests.receive.doors import PATIENCE, Recorder, Running, Talk, running
 
-SCRIPTS = sorted(Path(__file__).parent.glob("*.smtp"))
+SCRIPTS = {path.stem: path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.smtp"))}
 STEP = re.compile(r"(C|c|S|A)(?:\*(\d+))?:(?: (.*))?")
+SETTING = re.compile(r"^# set: (\w+)=(\d+)$", re.MULTILINE)
+KNOWN = re.compile(r"^# known: (.*)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("how", ["whole", "octets"])
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-async def test_dialogue(script: Path, how: str) -> None:
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_dialogue(script: str, how: str) -> None:
     """The server answers as the script says, however the client's bytes are cut."""
-    text = script.read_text("utf-8")
-    settings = {
-        name: int(value) if value.isdigit() else value for name, value in re.findall(r"^# set: (\w+)=(.*)$", text, re.M)
-    }
-    known = re.findall(r"^# known: (.*)$", text, re.M)
+    text = SCRIPTS[script]
+    settings = {name: int(value) for name, value in SETTING.findall(text)}
+    known = KNOWN.findall(text)
     async with running(known=parse("\n".join(known), "known") if known else None, **settings) as door:
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
         talk = Talk(reader, writer)

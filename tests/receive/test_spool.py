@@ -1,0 +1,121 @@
+"""Content in memory and in a file."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from backupmx.receive import spool
+from backupmx.receive.spool import Body
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def nothing() -> None:
+    pass
+
+
+async def settled(pool: ThreadPoolExecutor) -> None:
+    """What was given to the pool is done, and its callbacks have run."""
+    await asyncio.gather(*(asyncio.get_running_loop().run_in_executor(pool, nothing) for _ in range(4)))
+    await asyncio.sleep(0)
+
+
+async def test_small_content_stays_in_memory(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """Nothing is written for ordinary mail."""
+    body = Body(f"{tmp_path}/id.in", 100, pool, nothing)
+    body.add(b"a" * 60)
+    body.add(b"b" * 40)
+    content = await body.finish()
+    assert content.data == b"a" * 60 + b"b" * 40
+    assert None is content.spool
+    assert os.listdir(tmp_path) == []
+
+
+async def test_large_content_is_a_file(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """What is beyond the limit lies in the folder under its queue id, once and complete."""
+    body = Body(f"{tmp_path}/id.in", 100_000, pool, nothing)
+    pieces = [bytes([n]) * 70_000 for n in range(40)]
+    for piece in pieces:
+        body.add(piece)
+    content = await body.finish()
+    assert b"".join(pieces) == bytes(content.data)
+    assert content.spool is not None
+    assert f"{tmp_path}/id.in" == content.spool.path
+    assert b"".join(pieces) == (tmp_path / "id.in").read_bytes()
+    assert (tmp_path / "id.in").stat().st_mode & 0o777 == 0o600
+    body.discard()
+    await settled(pool)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_kept_by_the_queue(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """A file that the queue has taken over is not removed."""
+    body = Body(f"{tmp_path}/id.in", 10, pool, nothing)
+    body.add(b"x" * 100)
+    content = await body.finish()
+    content.kept()
+    body.discard()
+    await settled(pool)
+    assert os.listdir(tmp_path) == ["id.in"]
+
+
+async def test_discarded_while_it_is_written(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """A client that goes away in the middle leaves no file."""
+    body = Body(f"{tmp_path}/id.in", 10, pool, nothing)
+    for _ in range(10):
+        body.add(b"x" * 300_000)
+    body.discard()
+    assert True is body.add(b"more")
+    await settled(pool)
+    await settled(pool)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_slow_disk_stops_the_client(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """Memory holds a few blocks: the client waits until the disk has caught up."""
+    relieved = asyncio.Event()
+    body = Body(f"{tmp_path}/id.in", 10, pool, relieved.set)
+    kept_waiting = 0
+    for _ in range(50):
+        if not body.add(b"x" * 300_000):
+            kept_waiting += 1
+            relieved.clear()
+            async with asyncio.timeout(10):
+                await relieved.wait()
+    assert kept_waiting > 0
+    assert len((await body.finish()).data) == 15_000_000
+    body.discard()
+
+
+async def test_a_full_disk(tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is swallowed, `finish` says what happened, nothing is left."""
+
+    def full(file: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool.os, "write", full)
+    body = Body(f"{tmp_path}/id.in", 10, pool, nothing)
+    for _ in range(10):
+        body.add(b"x" * 300_000)
+    with pytest.raises(OSError, match="No space left"):
+        await body.finish()
+    body.discard()
+    await settled(pool)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_without_a_folder(pool: ThreadPoolExecutor) -> None:
+    """Without a folder everything stays in memory."""
+    body = Body("", 10, pool, nothing)
+    body.add(b"x" * 1000)
+    assert (await body.finish()).data == b"x" * 1000
+    body.discard()
