@@ -125,7 +125,7 @@ class Mime:
                     self._push(item[2][1], sub == b"digest")
 
     def _push(self, boundary: bytes, digest: bool) -> None:
-        if len(self._open) > _DEPTH:
+        if len(self._open) > _DEPTH + 1:  # its counter starts at -1, and "more than" is what it asks
             self.too_deep = True
         else:
             self._open.append(Boundary(boundary[:_BOUNDARY], digest))

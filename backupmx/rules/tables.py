@@ -24,12 +24,12 @@ class Tables:
     """milter_header_checks: for headers that checks and milters add."""
 
     below: bool = field(init=False)
-    """Does any table look below the first header block?"""
+    """Is there a table that looks below the first header block?  One without a usable rule is one, as in Postfix."""
     wanted: frozenset[bytes] = field(init=False, repr=False)
     """Header names (lower case) of the first block that something is done about."""
 
     def __post_init__(self) -> None:
-        below = bool(self.mime or self.nested or self.body)
+        below = any(table is not EMPTY for table in (self.mime, self.nested, self.body))
         object.__setattr__(self, "below", below)
         object.__setattr__(self, "wanted", self.header.names | DROPPED | (NAMES if below else frozenset()))
 

@@ -1,0 +1,62 @@
+"""lint: mistakes in rule files, with what to write instead.
+
+Exit status: 0 none, 1 findings, 2 a table cannot be read.
+"""
+
+import json
+import sys
+
+import click
+
+from backupmx.operate.tables import TableTrouble, read_table
+from backupmx.rules.lint import Finding, lint
+from backupmx.rules.smells import Role
+
+_ROLES: tuple[Role, ...] = ("header", "mime", "nested", "body", "milter")
+
+
+@click.command("lint")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@click.option("--role", type=click.Choice(_ROLES), default="header", show_default=True, help="What the TABLEs are for.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, a line each.")
+@click.option("-c", "--config", "config_file", metavar="FILE", help="The configuration file.")
+def command(tables: tuple[str, ...], role: Role, as_json: bool, config_file: str | None) -> None:
+    """Mistakes in rule files: FILE:LINE, what happens, what to write instead.
+
+    A TABLE is [pcre:|regexp:]PATH.  Without one, all tables of the configuration.
+    """
+    named = [(table, role) for table in tables] or _configured(config_file)
+    findings: list[Finding] = []
+    unreadable = False
+    for spec, used_as in named:
+        try:
+            findings += lint(read_table(spec), used_as)
+        except TableTrouble as trouble:
+            unreadable = True
+            click.echo(f"backupmx: {trouble}", err=True)
+    for finding in dict.fromkeys(findings):
+        click.echo(json.dumps(_object(finding)) if as_json else str(finding))
+    if not as_json and not unreadable:
+        click.echo(f"{len(named)} tables, {len(dict.fromkeys(findings)) or 'no'} findings", err=True)
+    sys.exit(2 if unreadable else 1 if findings else 0)
+
+
+def _object(finding: Finding) -> dict[str, object]:
+    return {name: getattr(finding, name) for name in ("file", "line", "name", "what", "instead")}
+
+
+def _configured(config_file: str | None) -> list[tuple[str, Role]]:
+    """The configuration's tables with their roles, each file once a role.  Raises ConfigTrouble."""
+    from backupmx.config import find, load
+
+    config = load(find(config_file))
+    rules = config.rules
+    specs: list[tuple[str, Role]] = [
+        (rules.header_checks, "header"),
+        (rules.mime_header_checks, "mime"),
+        (rules.nested_header_checks, "nested"),
+        (rules.body_checks, "body"),
+    ]
+    if rules.added != rules.header_checks:
+        specs.append((rules.added, "milter"))
+    return [(config.table(spec), role) for spec, role in specs if spec]
