@@ -13,14 +13,16 @@ that nobody names, never a name without its file.
 
 Trouble
     OSError    as the system gave it; sqlite.py makes QueueTrouble of it.
-    Damaged    the file is shorter than its row says, or gone.
+    Damaged    the file is shorter than its row says, cannot be read, or is gone.
 
 Why sum with read(2)?  A bad sector under a mapped page is SIGBUS, the end of the
 process; under read(2) it is an error with a name.  The pages are then at hand.
 """
 
+import errno
 import mmap
 import os
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,6 +42,10 @@ class Bodies:
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self._counting = threading.Lock()
+        self._syncing = threading.Lock()
+        self._made = 0
+        self._synced = 0
 
     def write(self, name: str, chunks: Iterable[Buffer]) -> str:
         """-> the name, once file and folder are on the disk.  A file half written is removed."""
@@ -79,7 +85,7 @@ class Bodies:
         """CRC-32 of the body, continued from `checksum`."""
         with self._opened(name, os.O_RDONLY) as file:
             _check_size(file, name, start, size)
-            while size and (chunk := os.pread(file, min(_CHUNK, size), start)):
+            while size and (chunk := _read(file, name, min(_CHUNK, size), start)):
                 checksum = zlib.crc32(chunk, checksum)
                 start, size = start + len(chunk), size - len(chunk)
         return checksum
@@ -113,17 +119,41 @@ class Bodies:
             os.close(file)
 
     def _sync_folder(self) -> None:
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """Names are on the disk.  One fsync serves everybody whose file was there when it began."""
+        with self._counting:
+            self._made += 1
+            mine = self._made
+        with self._syncing:
+            if self._synced >= mine:
+                return
+            made = self._made
+            sync_folder(self.folder)
+            self._synced = made
+
+
+def sync_folder(path: str) -> None:
+    """The names in it survive a power cut."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _check_size(file: int, name: str, start: int, size: int) -> None:
     found = os.fstat(file).st_size
     if found < start + size:
         raise Damaged(f"body file {name} has {found} octets, not {start + size}")
+
+
+def _read(file: int, name: str, size: int, start: int) -> bytes:
+    """A sector that cannot be read is damage to this one message, not to the queue."""
+    try:
+        return os.pread(file, size, start)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise Damaged(f"body file {name}: {error.strerror} at {start}") from error
+        raise
 
 
 def _write_all(file: int, chunk: Buffer) -> None:

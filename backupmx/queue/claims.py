@@ -63,8 +63,9 @@ def _lease(db: Connection, want: Want) -> Sequence[Leased]:
     if not entries:
         return []
     leased = db.execute(
+        # +: by entry, not by the index of all that is due.
         "UPDATE recipient SET due = ?1, lease = ?1"
-        " WHERE entry IN (SELECT value FROM json_each(?2)) AND hop = ?3 AND due <= ?4"
+        " WHERE entry IN (SELECT value FROM json_each(?2)) AND +hop = ?3 AND +due <= ?4"
         " RETURNING entry, n, address, notify, orcpt, attempts",
         (want.until, json.dumps(entries), hop, want.now),
     ).fetchall()

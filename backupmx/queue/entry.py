@@ -213,7 +213,40 @@ class Due:
 
     next_hop: str
     oldest: float
-    """Arrival of the oldest message that is due."""
+    """Arrival of the message that has been due longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Recipients of one next hop in one state."""
+
+    next_hop: str
+    state: State
+    recipients: int
+    oldest: float
+    """Arrival of the oldest message among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlushProgress:
+    """The account of one flush: `total` is the sum of the others."""
+
+    flush: int
+    total: int
+    """Recipients that waited when it began."""
+    waiting: int
+    """Without a try since."""
+    delivered: int
+    deferred: int
+    """Tried, and waiting again."""
+    refused: int
+    """Refused, returned or given up after a try."""
+    withdrawn: int
+    """Held or deleted by an operator before their try."""
+
+    @property
+    def done(self) -> bool:
+        return self.waiting == 0
 
 
 class Queue(Protocol):
@@ -230,11 +263,15 @@ class Queue(Protocol):
         ...
 
     async def next_due(self, now: float) -> float | None:
-        """When the next deferred recipient or lease becomes due; None: nothing waits."""
+        """When, after `now`, the next deferred recipient or lease becomes due; None: nothing will by itself."""
         ...
 
     async def claim(self, next_hop: str, limit: int, now: float, lease: float) -> Sequence[Claim]:
-        """At most `limit` entries for a next hop, oldest first, leased until `now + lease`."""
+        """At most `limit` entries for a next hop, leased until `now + lease`.
+
+        What has been due longest goes first; what became due together goes by arrival.  Cancelled, it may
+        leave leases that run out.
+        """
         ...
 
     async def settle(self, settlement: Settlement, now: float) -> None: ...
@@ -265,6 +302,53 @@ class Queue(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class OperatedQueue(Queue, Protocol):
+    """What the command line, the supervisor and the sender of notices want beyond that."""
+
+    async def take(self, id: str, address: str = "", *, lease: float = 300.0) -> Sequence[Claim]:
+        """Lease these recipients whatever their state (held, refused), to settle them; a claim for each next hop.
+
+        What an attempt has right now is not among them.
+        """
+        ...
+
+    async def quarantined(self, *, after: str = "", limit: int = 1000, id: str = "") -> Sequence[QueuedEntry]:
+        """Like `waiting`, of what a rule discarded: the two lists share nothing."""
+        ...
+
+    async def overdue(self, before: float, max_size: int, limit: int = 1000) -> Sequence[tuple[str, float]]:
+        """(id, arrived) of what is in quarantine since `before` or is too much, oldest first."""
+        ...
+
+    async def start_flush(self, domains: Sequence[str], now: float) -> FlushProgress:
+        """`flush`, with the number that `progress` wants."""
+        ...
+
+    async def progress(self, flush: int) -> FlushProgress | None:
+        """What became of the recipients that waited when this flush began; None: forgotten (after a day)."""
+        ...
+
+    async def totals(self) -> Sequence[Total]:
+        """How many recipients wait, by next hop and state, and since when."""
+        ...
+
+    async def message(self, id: str) -> tuple[Message, str] | None:
+        """A message as it would be relayed, and what is wrong with it ("": nothing)."""
+        ...
+
+    async def check(self) -> Sequence[str]:
+        """Everything that is not as it should be, a sentence each."""
+        ...
+
+    async def end_leases(self) -> None:
+        """When whoever claimed is gone: what a relay had when it died is due again at once."""
+        ...
+
+    async def sweep(self) -> Sequence[str]:
+        """Before any worker runs: end all leases, remove files that no entry names.  -> these"""
+        ...
 
 
 _CONSONANTS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"

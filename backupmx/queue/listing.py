@@ -25,8 +25,7 @@ def waiting(db: Connection, after: str, limit: int, id: str, now: float) -> Sequ
 
 def quarantined(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
     """What a rule discarded."""
-    # +: by order of id, so that a page costs a page, or by the index of what is discarded when that is all there is.
-    some = "e.key IN (SELECT entry FROM recipient WHERE state = 'discarded')"
+    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state = 'discarded')"
     return _listed(db, some, after, limit, id, now, quarantine=True)
 
 
@@ -54,3 +53,15 @@ def _listed(
         QueuedEntry(id, arrived, sender, size, message_id, reason, tuple(of_entry[key]))
         for key, id, arrived, sender, size, message_id, reason in rows
     ]
+
+
+def overdue(db: Connection, before: float, max_size: int, limit: int) -> Sequence[tuple[str, float]]:
+    """(id, arrived) of what quarantine keeps no longer, oldest first: arrived `before`, or beyond `max_size`
+    when the newest are counted first."""
+    rows = db.execute(
+        "SELECT id, arrived FROM (SELECT e.id, e.arrived, sum(e.size) OVER (ORDER BY e.id DESC) AS newer FROM entry e"
+        " WHERE e.key IN (SELECT entry FROM recipient WHERE state = 'discarded'))"
+        " WHERE arrived < ? OR newer > ? ORDER BY id LIMIT ?",
+        (before, max_size, limit),
+    )
+    return rows.fetchall()

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backupmx.queue.commit import Work
+from backupmx.queue.entry import FlushProgress as FlushProgress
 from backupmx.queue.entry import State
 from backupmx.queue.outcomes import remove_ended
 from backupmx.queue.rows import text
@@ -35,8 +36,9 @@ class Change:
     id: str
     address: str
     state: State
-    now: float
     reason: str
+    was: State | None = None
+    """Only what is in this state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +48,6 @@ class Changed:
     """Body files that may go now."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlushProgress:
-    """The account of one flush: `total` is the sum of the others."""
-
-    flush: int
-    total: int
-    """Recipients that waited when it began."""
-    waiting: int
-    """Without a try since."""
-    delivered: int
-    deferred: int
-    """Tried, and waiting again."""
-    refused: int
-    """Refused, returned or given up after a try."""
-    withdrawn: int
-    """Held or deleted by an operator before their try."""
-
-    @property
-    def done(self) -> bool:
-        return self.waiting == 0
-
-
 def change(db: Connection, changes: Sequence[Change]) -> Sequence[Changed]:
     return [_change(db, one) for one in changes]
 
@@ -75,8 +55,8 @@ def change(db: Connection, changes: Sequence[Change]) -> Sequence[Changed]:
 def _change(db: Connection, one: Change) -> Changed:
     rows = db.execute(
         "SELECT r.entry, r.n FROM entry e JOIN recipient r ON r.entry = e.key"
-        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2)",
-        (one.id, one.address),
+        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2) AND (?3 IS NULL OR r.state = ?3)",
+        (one.id, one.address, one.was),
     ).fetchall()
     for entry, n in rows:
         if one.state is not State.QUEUED:

@@ -9,7 +9,8 @@ It is a state of recipients, not another place: releasing moves no octet.
                                └─delete, tidy─► gone
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backupmx.queue.entry import QueuedEntry, State
@@ -36,40 +37,21 @@ class Quarantine:
 
     async def release(self, id: str, *, now: float, reason: str = "") -> int:
         """Into the queue, due now.  -> how many recipients; 0: not in quarantine."""
-        return await self._each(id, State.QUEUED, now, reason)
+        return await self._queue.change(id, "", State.QUEUED, now=now, reason=reason, was=State.DISCARDED)
 
     async def delete(self, id: str, *, now: float) -> int:
-        return await self._each(id, State.DELETED, now, "")
+        """-> how many recipients; one that was released meanwhile is not among them."""
+        return await self._queue.change(id, "", State.DELETED, now=now, was=State.DISCARDED)
 
     async def tidy(self, now: float, *, keep: float, max_size: int) -> Tidied:
         """Remove what is older than `keep`, then the oldest until `max_size` octets are left."""
-        expired, total = [], 0
-        async for entry in self._all():
-            if entry.arrived < now - keep:
-                await self.delete(entry.id, now=now)
-                expired.append(entry.id)
-            else:
-                total += entry.size
-        crowded_out = []
-        async for entry in self._all():
-            if total <= max_size:
-                break
-            await self.delete(entry.id, now=now)
-            crowded_out.append(entry.id)
-            total -= entry.size
+        expired: list[str] = []
+        crowded_out: list[str] = []
+        while overdue := await self._queue.overdue(now - keep, max_size):
+            gone = await asyncio.gather(*(self.delete(id, now=now) for id, _ in overdue))
+            for (id, arrived), many in zip(overdue, gone, strict=True):
+                if many:
+                    (expired if arrived < now - keep else crowded_out).append(id)
+            if not any(gone):
+                break  # somebody else was faster with all of them
         return Tidied(tuple(expired), tuple(crowded_out))
-
-    async def _all(self) -> AsyncIterator[QueuedEntry]:
-        after = ""
-        while page := await self.list(after=after):
-            for entry in page:
-                yield entry
-            after = page[-1].id
-
-    async def _each(self, id: str, state: State, now: float, reason: str) -> int:
-        """Only what is discarded: another recipient of the message may be waiting like any other."""
-        changed = 0
-        for entry in await self.list(id=id):
-            for address in dict.fromkeys(r.address for r in entry.recipients):
-                changed += await self._queue.change(id, address, state, now=now, reason=reason)
-        return changed

@@ -18,6 +18,7 @@ delivered message would be written twice.  Disks are encrypted, not shredded.
 
 import errno
 import sqlite3
+import time
 from collections.abc import Sequence
 from importlib import resources
 
@@ -26,7 +27,7 @@ from backupmx.queue.entry import QueueFull, QueueTrouble
 VERSIONS: Sequence[str] = ("schema.sql",)
 """The file that leads to version 1, 2, ...; user_version counts those that were applied."""
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds that anything waits for the database's lock before it is trouble."""
 
 
@@ -46,10 +47,9 @@ class Connection(sqlite3.Connection):
 
 def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> Connection:
     """A connection for one thread of this process.  Raises sqlite3.Error."""
-    # A writer waits by itself, finer than SQLite's own steps of up to 100 ms: commit.py.
     db = sqlite3.connect(
         path,
-        timeout=0.0 if writer else patience,
+        timeout=patience,
         isolation_level=None,
         check_same_thread=False,
         factory=Connection,
@@ -61,6 +61,8 @@ def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> C
         db.execute(f"PRAGMA {pragma}")
     # 4,000 pages, 16 MB: mail that is delivered within seconds is overwritten in the log, not copied to the file first.
     db.execute("PRAGMA wal_autocheckpoint=4000")
+    if writer:  # it waits by itself, finer than SQLite's own steps of up to 100 ms: commit.py
+        db.execute("PRAGMA busy_timeout=0")
     return db
 
 
@@ -71,21 +73,21 @@ def migrate(path: str, *, patience: float = PATIENCE) -> None:
     except sqlite3.Error as error:
         raise trouble_of(error, path) from error
     try:
-        _migrate(db, path)
+        _migrate(db, path, patience)
     except sqlite3.Error as error:
         raise trouble_of(error, path) from error
     finally:
         db.close()
 
 
-def _migrate(db: Connection, path: str) -> None:
+def _migrate(db: Connection, path: str, patience: float) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(VERSIONS):
         raise QueueTrouble(
             f"{path} was written by a newer backupmx (its tables are version {version}, "
             f"this one knows {len(VERSIONS)}): upgrade backupmx, or give it another queue.store"
         )
-    db.execute("PRAGMA journal_mode=WAL")
+    _log_ahead(db, patience)
     while version < len(VERSIONS):
         db.execute("BEGIN IMMEDIATE")  # another process may have been faster: look again inside
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -95,6 +97,19 @@ def _migrate(db: Connection, path: str) -> None:
             version += 1
             db.execute(f"PRAGMA user_version={version}")
         db.execute("COMMIT")
+
+
+def _log_ahead(db: Connection, patience: float) -> None:
+    """WAL mode, for good.  SQLite does not wait here when another process does the same."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _statements(script: str) -> list[str]:

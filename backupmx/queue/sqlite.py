@@ -15,7 +15,7 @@ A power cut leaves what was committed, leases that run out or are ended by
 
 Trouble
     QueueFull       less than min_free would be left, or the disk is full.
-    QueueTrouble    I/O error, lock not had within 5 s, damaged database.  The
+    QueueTrouble    I/O error, lock not had within 10 s, damaged database.  The
                     connection is made anew for the next call: what was mended
                     works again without a restart.
     damaged body    `claim` holds the entry, the journal says so.
@@ -36,11 +36,12 @@ from typing import Any, TypeVar
 from backupmx.journal import Journal, silent
 from backupmx.mail.message import Message
 from backupmx.queue import claims, hops, incoming, listing, orders, outcomes, stock
-from backupmx.queue.bodies import Bodies
+from backupmx.queue.bodies import Bodies, sync_folder
 from backupmx.queue.commit import Uncertain, Writer
 from backupmx.queue.entry import (
     Claim,
     Due,
+    FlushProgress,
     HopState,
     NewEntry,
     QueuedEntry,
@@ -48,6 +49,7 @@ from backupmx.queue.entry import (
     QueueTrouble,
     Settlement,
     State,
+    Total,
 )
 from backupmx.queue.rows import IN_ROW, Packed, pack
 from backupmx.queue.schema import PATIENCE, Connection, connect, migrate, trouble_of
@@ -86,6 +88,7 @@ def _prepare(path: str, patience: float) -> tuple[str, Bodies]:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         bodies = Bodies(os.path.join(os.path.dirname(path), "bodies"))
+        sync_folder(os.path.dirname(path))
     except OSError as error:
         raise trouble_of(error) from error
     migrate(path, patience=patience)
@@ -93,7 +96,7 @@ def _prepare(path: str, patience: float) -> tuple[str, Bodies]:
 
 
 class SqliteQueue:
-    """Implements `entry.Queue`; what it has beyond that is for the command line and the supervisor."""
+    """Implements `entry.OperatedQueue`; each method's sentence is there."""
 
     def __init__(
         self,
@@ -125,10 +128,7 @@ class SqliteQueue:
     async def put(self, entry: NewEntry) -> None:
         """Returns when entry and recipients survive a power cut.  On trouble a spooled file stays the caller's."""
         large = _is_large(entry.message)
-        if not self._room.enough(_octets(entry.message), 0) and (
-            large or not self._room.enough(_octets(entry.message), await self._read(stock.reusable))
-        ):
-            raise QueueFull("less than queue.min_free would be left")
+        await self._require_room(entry.message, large)
         packed = await self._pack(entry) if large else pack(entry)
         try:
             await self._writer.submit(incoming.PUT, packed)
@@ -139,15 +139,23 @@ class SqliteQueue:
                 await self._remove([packed.path])
             raise
 
+    async def _require_room(self, message: Message, large: bool) -> None:
+        """Raises QueueFull below the floor.  A spooled body is on the disk already."""
+        more = 0 if message.spool is not None else _octets(message)
+        try:
+            if self._room.enough(more):
+                return
+            if not large and self._room.enough(more - await self._read(stock.reusable)):
+                return
+        except OSError as error:
+            raise trouble_of(error) from error
+        raise QueueFull("less than queue.min_free would be left")
+
     async def claim(self, next_hop: str, limit: int, now: float, lease: float) -> Sequence[Claim]:
         want = claims.Want(next_hop, limit, now, now + lease)
         return await self._load(await self._writer.submit(claims.LEASE, want))
 
     async def take(self, id: str, address: str = "", *, lease: float = 300.0) -> Sequence[Claim]:
-        """Lease these recipients whatever their state (held, refused), to settle them; a claim for each next hop.
-
-        What an attempt has right now is not among them.
-        """
         now = self._clock()
         return await self._load(await self._writer.submit(claims.TAKE, claims.Take(id, address, now, now + lease)))
 
@@ -208,41 +216,43 @@ class SqliteQueue:
         return await self._read(listing.waiting, after, limit, id, self._clock())
 
     async def quarantined(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        """Like `waiting`, of what a rule discarded: the two lists share nothing."""
         return await self._read(listing.quarantined, after, limit, id, self._clock())
 
-    async def totals(self) -> Sequence[stock.Total]:
-        """How many recipients wait, by next hop and state, and since when."""
+    async def overdue(self, before: float, max_size: int, limit: int = _PAGE) -> Sequence[tuple[str, float]]:
+        return await self._read(listing.overdue, before, max_size, limit)
+
+    async def totals(self) -> Sequence[Total]:
         return await self._read(stock.totals)
 
-    async def change(self, id: str, address: str, state: State, *, now: float, reason: str = "") -> int:
-        changed = await self._writer.submit(orders.CHANGE, orders.Change(id, address, state, now, reason))
+    async def change(
+        self, id: str, address: str, state: State, *, now: float, reason: str = "", was: State | None = None
+    ) -> int:
+        """`was`: only those in this state, so that a word never meets mail that has gone on meanwhile."""
+        changed = await self._writer.submit(orders.CHANGE, orders.Change(id, address, state, reason, was))
         await self._remove(changed.files)
         return int(changed.many)
 
     async def flush(self, domains: Sequence[str], now: float) -> int:
         return (await self.start_flush(domains, now)).total
 
-    async def start_flush(self, domains: Sequence[str], now: float) -> orders.FlushProgress:
-        """`flush`, with the number that `progress` wants."""
-        begun: orders.FlushProgress = await self._writer.submit(orders.FLUSH, (tuple(domains), now))
+    async def start_flush(self, domains: Sequence[str], now: float) -> FlushProgress:
+        begun: FlushProgress = await self._writer.submit(orders.FLUSH, (tuple(domains), now))
         return begun
 
-    async def progress(self, flush: int) -> orders.FlushProgress | None:
-        """What became of the recipients that waited when this flush began; None: forgotten (after a day)."""
+    async def progress(self, flush: int) -> FlushProgress | None:
         return await self._read(orders.progress, flush)
 
     async def message(self, id: str) -> tuple[Message, str] | None:
-        """A message as it would be relayed, and what is wrong with it ("": nothing)."""
         return await self._read(stock.message, self._bodies, id)
 
     async def check(self) -> Sequence[str]:
-        """Everything that is not as it should be: the database, each checksum, the body files."""
         return await self._read(stock.check, self._bodies)
 
-    async def sweep(self) -> Sequence[str]:
-        """Before any worker runs: end the leases of the last life, remove files that no entry names.  -> these"""
+    async def end_leases(self) -> None:
         await self._writer.submit(claims.END_LEASES, None)
+
+    async def sweep(self) -> Sequence[str]:
+        await self.end_leases()
         return await self._read(stock.sweep, self._bodies)
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from backupmx.mail.message import Buffer, Message
 from backupmx.queue.bodies import Bodies, Damaged
 from backupmx.queue.claims import Leased
-from backupmx.queue.entry import Claim, State
+from backupmx.queue.entry import Claim, State, Total
 from backupmx.queue.rows import ENTRY, Stored, stored
 from backupmx.queue.schema import Connection
 
@@ -31,17 +31,6 @@ class Loaded:
     claims: list[Claim]
     damaged: list[tuple[str, str]]
     """(id, what is wrong)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """Recipients of one next hop in one state."""
-
-    next_hop: str
-    state: State
-    recipients: int
-    oldest: float
-    """Arrival of the oldest message among them."""
 
 
 def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
@@ -157,7 +146,7 @@ class Room:
         self._looked = float("-inf")
         self._free = 0
 
-    def enough(self, octets: int, reusable: int) -> bool:
+    def enough(self, octets: int) -> bool:
         """Would `min_free` be left after so many octets more?"""
         if self._min_free <= 0:
             return True
@@ -165,4 +154,4 @@ class Room:
         if now - self._looked >= self._fresh:
             disk = os.statvfs(self._folder)
             self._free, self._looked = disk.f_bavail * disk.f_frsize, now
-        return self._free + reusable - octets >= self._min_free
+        return self._free - octets >= self._min_free
