@@ -146,14 +146,15 @@ class Connection(asyncio.Protocol):
         """Transactions that are not answered yet."""
         return len(self._queue)
 
+    def unfit(self, envelope: Envelope, message: Message, size: int) -> Reply | None:
+        """Why this peer cannot be sent this message, in our own words; None: it can."""
+        reply = smtp_commands.unfit(envelope, message, size, self.extensions)
+        return reply and Reply(reply.code, reply.status, f"{reply.text} by host {self.peer}")
+
     async def deliver(self, envelope: Envelope, message: Message, size: int) -> Result:
         """Send one message.  Raises Lost when it was certainly not taken."""
         if not self.usable:
             raise Lost(self._trouble or f"lost connection with {self.peer}")
-        if reply := smtp_commands.unfit(envelope, message, size, self.extensions):
-            return Result(
-                (Reply(reply.code, reply.status, f"{reply.text} by host {self.peer}"),) * len(envelope.recipients)
-            )
         commands = smtp_commands.group(envelope, size, self.extensions)
         transaction = _Delivery(commands, message, size, lmtp=self.lmtp, done=self._loop.create_future())
         self._queue.append(transaction)

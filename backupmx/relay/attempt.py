@@ -20,8 +20,111 @@ between it and us, or we died between its 250 and our commit.
 Trouble
     HopDown         no host of the next hop took a connection: the whole next
                     hop rests until its probe is due, at the cost of this try.
+                    Who finds out after the first gives the claim back untried.
     QueueTrouble    the outcome could not be written: the lease runs out and
                     the mail is tried again.  Nothing is lost.
 
 Standards: RFC 5321 4.5.4.1 (retries), 5.1 (MX), 6.1 (notices), RFC 3464.
 """
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backupmx.journal import Journal
+from backupmx.mail.reply import Reply
+from backupmx.queue.entry import Claim, Outcome, Queue, Settlement, State
+from backupmx.relay import bounce, judge, schedule
+from backupmx.relay.connections import Connections, HopDown
+from backupmx.relay.deliver import by_map, deliver
+from backupmx.relay.health import Health
+from backupmx.relay.judge import Answer
+from backupmx.relay.settings import RelaySettings
+from backupmx.route.hosts import NoHosts
+from backupmx.route.next_hop import NextHop
+from backupmx.route.routes import Routes
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every attempt works with."""
+
+    queue: Queue
+    routes: Routes
+    health: Health
+    settings: RelaySettings
+    journal: Journal
+    clock: Callable[[], float]
+    chance: Callable[[], float]
+    """0 to 1, for the schedule."""
+
+
+async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: Means) -> None:
+    """From a claim to its outcomes, in order."""
+    again = None
+    try:
+        if hop.connects:
+            answers = await deliver(claim, connections)  # 1, 2
+            await means.health.came_up(claim.next_hop)
+        else:
+            answers = [by_map(hop)] * len(claim.recipients)
+    except NoHosts as none:
+        answers = [_nowhere(none, claim, means)] * len(claim.recipients)
+    except HopDown as down:
+        if down.loops:
+            means.journal.warned(f"{claim.next_hop}: {down}; mend DNS or transport.map")
+        if not await means.health.went_down(claim.next_hop, str(down)):
+            await means.queue.give_back([claim])
+            return
+        answers = [Answer(Reply(451, down.status, str(down)))] * len(claim.recipients)
+        again = means.health.state(claim.next_hop).probe_at
+    await conclude(claim, answers, means, again)  # 3, 4, 5
+
+
+async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again: float | None = None) -> None:
+    """Answers -> outcomes -> one commit -> the log."""
+    now = means.clock()
+    outcomes = tuple(
+        judge.outcome(
+            claim, recipient, answer, means.settings,
+            ours=means.routes.is_ours(recipient.address), now=now, chance=means.chance(), again=again,
+        )
+        for recipient, answer in zip(claim.recipients, answers, strict=True)
+    )  # fmt: skip
+    relayed = [a.reply.code < 400 and not a.dsn for a in answers]
+    notice = bounce.notice(claim, outcomes, relayed, means.settings.hostname, means.routes.next_hop, now)
+    # A commit that has begun is waited for, also when we are told to stop.
+    await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
+    for outcome in outcomes:
+        _log(claim, outcome, now, means.journal)
+    if notice is not None:
+        means.journal.noticed(claim.id, notice.id)
+
+
+async def give_up(claim: Claim, why: str, means: Means) -> None:
+    """Older than `lifetime` while its next hop rests: no try, the last error is its reason."""
+    await conclude(claim, [Answer(Reply(451, "4.4.1", why))] * len(claim.recipients), means)
+
+
+def is_too_old(claim: Claim, means: Means) -> bool:
+    return schedule.expired(claim.arrived, means.clock(), means.settings.lifetime)
+
+
+def _nowhere(none: NoHosts, claim: Claim, means: Means) -> Answer:
+    """DNS says "never".  Of a domain that is ours we do not believe it: an operator mends DNS, a bounce stays."""
+    reply = none.reply
+    if any(means.routes.is_ours(recipient.address) for recipient in claim.recipients):
+        reply = Reply(451, "4.4.4", reply.text)
+    return Answer(reply)
+
+
+def _log(claim: Claim, outcome: Outcome, now: float, journal: Journal) -> None:
+    events = {
+        State.DELIVERED: journal.delivered,
+        State.DEFERRED: journal.deferred,
+        State.REFUSED: journal.kept_refused,
+        State.BOUNCED: journal.bounced,
+        State.EXPIRED: journal.expired,
+    }
+    delay = max(0.0, now - claim.arrived)
+    events[outcome.state](claim.id, outcome.address, outcome.relay, delay, outcome.status, outcome.reason)

@@ -1,0 +1,191 @@
+"""Pure, but for `return_to_sender`.  bounce: the notice a sender gets (RFC 3464, RFC 6522).
+
+    text/plain                  for a person: who was not reached, and why
+    message/delivery-status     for a program: one group for each recipient
+    text/rfc822-headers         the message's own header, so that it is known
+
+A notice comes from the null sender, so it can never answer another one, and
+there is none for a null sender.  NOTIFY=NEVER, or NOTIFY without FAILURE, is
+honoured; so are ENVID and ORCPT, and RET=FULL up to 50,000 octets (Postfix:
+bounce_size_limit).  Who asked for NOTIFY=SUCCESS, and whose next hop knows no DSN,
+is told "relayed" (RFC 3461 5.2.2); where it does, the next hop tells.
+
+Why only headers else?  A notice with somebody's whole spam in it is spam.
+
+BUGS
+    No notice of delay: NOTIFY=DELAY is passed on, never acted on.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Protocol
+
+from backupmx.mail.address import domain_of
+from backupmx.mail.envelope import Envelope, Recipient
+from backupmx.mail.message import Message
+from backupmx.queue.entry import (
+    Claim,
+    ClaimedRecipient,
+    NewEntry,
+    NewRecipient,
+    Outcome,
+    Queue,
+    Settlement,
+    State,
+    new_id,
+)
+
+_FULL_LIMIT = 50_000
+_FAILED = (State.BOUNCED, State.EXPIRED)
+_RETURNED = "returned to its sender by the postmaster"
+
+Told = tuple[ClaimedRecipient, Outcome, str]
+"""A recipient of the notice's first part, and the Action: failed or relayed."""
+
+
+class Returning(Queue, Protocol):
+    """A queue that can lease named recipients."""
+
+    async def take(self, id: str, address: str = "") -> Sequence[Claim]: ...
+
+
+def notice(
+    claim: Claim,
+    outcomes: Sequence[Outcome],
+    relayed: Sequence[bool],
+    hostname: str,
+    next_hop: Callable[[str], str],
+    now: float,
+) -> NewEntry | None:
+    """What the sender must be told of these outcomes; None: nothing, or nobody to tell.
+
+    `relayed`: delivered to a next hop that will not tell of success itself.
+    """
+    if not claim.sender or not domain_of(claim.sender):
+        return None
+    told: list[Told] = []
+    for recipient, outcome, silent in zip(claim.recipients, outcomes, relayed, strict=True):
+        wanted = recipient.notify.upper().split(",") if recipient.notify else ["FAILURE"]
+        if outcome.state in _FAILED and "FAILURE" in wanted:
+            told.append((recipient, outcome, "failed"))
+        elif outcome.state is State.DELIVERED and silent and "SUCCESS" in wanted:
+            told.append((recipient, outcome, "relayed"))
+    if not told:
+        return None
+    id = new_id(now)
+    message, utf8, eight = _message(id, claim, told, hostname, now)
+    envelope = Envelope("", (Recipient(claim.sender),), "8BITMIME" if eight else "", smtputf8=utf8)
+    recipients = (NewRecipient(claim.sender, next_hop(claim.sender)),)
+    return NewEntry(id, now, envelope, recipients, message, message_id=f"<{id}@{hostname}>")
+
+
+async def return_to_sender(
+    queue: Returning, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float
+) -> int:
+    """An operator gives mail back: its recipients bounce, the sender is told.  -> how many; 0: no such mail"""
+    returned = 0
+    for claim in await queue.take(id, address):
+        outcomes = tuple(Outcome(r.address, State.BOUNCED, _RETURNED, "5.0.0") for r in claim.recipients)
+        told = notice(claim, outcomes, [False] * len(outcomes), hostname, next_hop, now)
+        await asyncio.shield(queue.settle(Settlement(claim.id, outcomes, told), now))
+        returned += len(outcomes)
+    return returned
+
+
+def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: float) -> tuple[Message, bool, bool]:
+    """-> (message, it needs SMTPUTF8, it has 8-bit octets)"""
+    failed = any(action == "failed" for *_, action in told)
+    utf8 = not all(a.isascii() for a in (claim.sender, *(r.address for r, *_ in told)))
+    original, kind = _original(claim, failed)
+    boundary = f"{id}/{hostname}".encode()
+    parts = [
+        (b"Content-Type: text/plain; charset=utf-8", _for_people(claim, told, hostname, failed)),
+        (f"Content-Type: message/{'global-' if utf8 else ''}delivery-status".encode(), _status(claim, told, hostname)),
+        (b"Content-Type: " + kind, original),
+    ]
+    body = b""
+    for head, content in parts:
+        transfer = b"" if content.isascii() else b"\r\nContent-Transfer-Encoding: 8bit"
+        body += b"--" + boundary + b"\r\n" + head + transfer + b"\r\n\r\n" + content + b"\r\n"
+    body += b"--" + boundary + b"--\r\n"
+    headers = (
+        f"Date: {formatdate(now, localtime=True)}",
+        f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
+        f"Subject: {'Undelivered Mail Returned to Sender' if failed else 'Successful Mail Relay'}",
+        f"To: {claim.sender}",
+        "Auto-Submitted: auto-replied",
+        f"Message-ID: <{id}@{hostname}>",
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/report; report-type=delivery-status;\n\tboundary="{boundary.decode()}"',
+        *(() if body.isascii() else ("Content-Transfer-Encoding: 8bit",)),
+    )
+    return Message(tuple(h.encode() for h in headers), (b"\r\n" + body,)), utf8, not body.isascii()
+
+
+def _for_people(claim: Claim, told: Sequence[Told], hostname: str, failed: bool) -> bytes:
+    lines = [f"This is the mail system at host {hostname}.", ""]
+    if failed:
+        lines += ["I'm sorry to have to inform you that your message could not", "be delivered to these recipients:"]
+    else:
+        lines += ["Your message was relayed to a mail server that does not send", "delivery confirmations, for:"]
+    for recipient, outcome, action in told:
+        lines += ["", f"<{recipient.address}>: {'' if action == 'failed' else '(relayed) '}{outcome.reason}"]
+    lines += ["", f"The message was accepted here under the name {claim.id}."]
+    return _text(lines)
+
+
+def _status(claim: Claim, told: Sequence[Told], hostname: str) -> bytes:
+    envid = [f"Original-Envelope-Id: {_xtext(claim.envid)}"] if claim.envid else []
+    lines = [*envid, f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {formatdate(claim.arrived, localtime=True)}"]
+    for recipient, outcome, action in told:
+        lines += ["", *_group(recipient, outcome, action)]
+    return _text(lines)
+
+
+def _group(recipient: ClaimedRecipient, outcome: Outcome, action: str) -> list[str]:
+    """RFC 3464 2.3, one recipient."""
+    kind = "rfc822" if recipient.address.isascii() else "utf-8"
+    host, _, words = outcome.reason.partition(" said: ")
+    lines = [f"Final-Recipient: {kind}; {recipient.address}"]
+    if recipient.orcpt:
+        orcpt_kind, _, orcpt = recipient.orcpt.partition(";")
+        lines.append(f"Original-Recipient: {orcpt_kind}; {_xtext(orcpt)}")
+    # An expired message ends with a 4.x.x that has become permanent: RFC 3463 2 wants class 5 for `failed`.
+    status = "5" + outcome.status[1:] if action == "failed" else outcome.status
+    lines += [f"Action: {action}", f"Status: {status}"]
+    if outcome.relay != "none" and "[" in outcome.relay:
+        lines.append(f"Remote-MTA: dns; {outcome.relay.partition('[')[0]}")
+    if host.startswith("host ") and words:
+        lines.append(f"Diagnostic-Code: smtp; {words}")
+    else:
+        lines.append(f"Diagnostic-Code: X-backupmx; {outcome.reason}")
+    return lines
+
+
+def _original(claim: Claim, failed: bool) -> tuple[bytes, bytes]:
+    """-> (what is returned of the message, its media type)"""
+    utf8 = b"" if claim.message.head.isascii() else b"message/global"
+    if claim.ret.upper() == "FULL" and claim.size <= _FULL_LIMIT and failed:
+        return b"".join(claim.message.chunks()), utf8 or b"message/rfc822"
+    return claim.message.head, (utf8 and b"message/global-headers") or b"text/rfc822-headers"
+
+
+def _xtext(text: str) -> str:
+    """RFC 3461 4: +41 is A.  What would not print stays as it came."""
+    first, *rest = text.split("+")
+    for piece in rest:
+        try:
+            character = chr(int(piece[:2], 16))
+        except ValueError:
+            return text
+        if not character.isprintable():
+            return text
+        first += character + piece[2:]
+    return first
+
+
+def _text(lines: Sequence[str]) -> bytes:
+    """Lines with CRLF.  Peers' bytes that are not UTF-8 become "?"; a line never gets too long for SMTP."""
+    clean = ("".join(c if c.isprintable() else "?" for c in line)[:900] for line in lines)
+    return "".join(line + "\r\n" for line in clean).encode("utf-8", "replace")

@@ -1,0 +1,257 @@
+"""connections: the open conversations with one next hop.
+
+`take` gives a line: a connection with room for one more message.  Idle ones
+first, then a new one while the window has room, then one that is busy: up to
+three messages share a connection, so that the second one's commands ride
+behind the first one's dot (net/smtp).  A kept connection costs a message no
+handshake; it is closed after some idle seconds, and after five minutes of life.
+
+Opening goes through the hosts of the next hop in order; those that failed in
+the last minute come last.  A host whose STARTTLS failed is connected to again
+in clear at once, and for ten minutes to come (level `may`).
+
+Trouble
+    HopDown   no host took a connection and none is open: the hop is down.
+              While others are open a failure only makes the window smaller:
+              the primary has a limit on connections, and we have met it.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+from backupmx.net import smtp
+from backupmx.relay.settings import RelaySettings
+from backupmx.relay.window import Window
+from backupmx.route.hosts import Host, NoHosts
+
+LANES = 3
+"""Messages a connection: one that is sent, one whose commands went along, one that waits for its turn."""
+_MOST_HOSTS = 5
+# Postfix: smtp_mx_address_limit.
+_SHUN_SECONDS = 60.0
+_CLEAR_SECONDS = 600.0
+
+
+class HopDown(Exception):
+    """No host of the next hop takes a connection."""
+
+    def __init__(self, why: str, status: str = "4.4.1", *, loops: bool = False) -> None:
+        super().__init__(why)
+        self.status = status
+        self.loops = loops
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One connection and the messages on it."""
+
+    host: Host
+    connection: smtp.Connection
+    opened: float
+    load: int = 0
+    idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class Budget:
+    """Connections to all next hops together."""
+
+    most: int
+    open: int = 0
+
+
+@dataclass(slots=True)
+class Connections:
+    """To one next hop."""
+
+    hosts: Callable[[], Awaitable[list[Host]]]
+    """Asked for each new connection.  May raise NoHosts."""
+    lmtp: bool
+    settings: RelaySettings
+    budget: Budget
+    tls: ssl.SSLContext | None = None
+    window: Window = field(init=False)
+    _lines: list[Line] = field(default_factory=list)
+    _opening: int = 0
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _shunned: dict[Host, float] = field(default_factory=dict)
+    _in_clear: dict[Host, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.window = Window(self.settings.first_connections, self.settings.most_connections)
+
+    @property
+    def many(self) -> int:
+        return len(self._lines) + self._opening
+
+    async def take(self, avoid: Collection[Host] = ()) -> Line | None:
+        """A line; give it back with `release`.  None: no host but those to avoid.  Raises HopDown, NoHosts."""
+        while True:
+            if any(self._is_stale(line) for line in self._lines):
+                await self.tidy()
+            line = self._free_line(avoid)
+            if line is None and (avoid or self._may_open()):
+                line = await self._open(avoid)
+                if line is None and avoid:
+                    return None
+            elif line is None:
+                await self._wait()
+            if line is not None:
+                line.load += 1
+                return line
+
+    def release(self, line: Line) -> None:
+        line.load -= 1
+        line.idle_since = self._now()
+        if not line.connection.usable and line in self._lines:
+            self._drop(line)
+        self._wake()
+
+    async def tidy(self) -> None:
+        """Close what nobody uses."""
+        for line in [line for line in self._lines if self._is_stale(line) or self._is_idle(line)]:
+            self._drop(line)
+            await line.connection.quit()
+
+    async def close(self) -> None:
+        lines = list(self._lines)
+        for line in lines:
+            self._drop(line)
+        await asyncio.gather(*(line.connection.quit() for line in lines))
+
+    def broke(self) -> bool:
+        """A connection went in the middle of a message.  True: they all do."""
+        return self.window.failed()
+
+    def _free_line(self, avoid: Collection[Host]) -> Line | None:
+        """The least busy; a busy one only where no new one may be opened."""
+        best: Line | None = None
+        for line in self._lines:
+            if (
+                not self._is_old(line)
+                and line.load < LANES
+                and line.host not in avoid
+                and (best is None or line.load < best.load)
+            ):
+                best = line
+        return best if best is not None and (best.load == 0 or not self._may_open()) else None
+
+    def _is_old(self, line: Line) -> bool:
+        return not line.connection.usable or self._now() - line.opened >= self.settings.keep_for
+
+    def _is_stale(self, line: Line) -> bool:
+        return line.load == 0 and self._is_old(line)
+
+    def _is_idle(self, line: Line) -> bool:
+        return line.load == 0 and self._now() - line.idle_since >= self.settings.keep_idle
+
+    def _may_open(self) -> bool:
+        return self.many == 0 or (self.many < self.window.size and self.budget.open < self.budget.most)
+
+    async def _open(self, avoid: Collection[Host]) -> Line | None:
+        """A new connection to the first host that takes one.  None: wait for one of those that are open."""
+        self._opening += 1
+        self.budget.open += 1
+        opened = False
+        try:
+            line = await self._first_host(avoid)
+            if line is not None:
+                self._lines.append(line)
+                opened = True
+            return line
+        except HopDown as down:
+            if avoid:
+                return None
+            if self._lines:
+                self.window.failed()
+                self.window.size = min(self.window.size, len(self._lines))
+                return None
+            self._wake_all(down)
+            raise
+        finally:
+            self._opening -= 1
+            self.budget.open -= 0 if opened else 1
+            self._wake_all(None)
+
+    async def _first_host(self, avoid: Collection[Host]) -> Line | None:
+        try:
+            found = await self.hosts()
+        except NoHosts as none:
+            if none.permanent:
+                raise
+            raise HopDown(none.reply.text, none.reply.status, loops=none.loops) from None
+        trouble: smtp.SmtpTrouble | None = None
+        for host in self._in_order([host for host in found if host not in avoid][:_MOST_HOSTS]):
+            try:
+                return Line(host, await self._connect(host), self._now(), idle_since=self._now())
+            except smtp.Unreachable as error:
+                trouble = error
+                self._shunned[host] = self._now() + _SHUN_SECONDS
+        if trouble is None:
+            return None
+        raise HopDown(str(trouble), trouble.status)
+
+    async def _connect(self, host: Host) -> smtp.Connection:
+        """In clear where STARTTLS is broken, within this same try."""
+        tls = self.tls if self._in_clear.get(host, 0.0) <= self._now() else None
+        try:
+            return await self._dial(host, tls)
+        except smtp.TlsTrouble:
+            self._in_clear[host] = self._now() + _CLEAR_SECONDS
+        try:
+            return await self._dial(host, None)
+        except smtp.TlsTrouble as error:  # not without a context; for the type's sake
+            raise smtp.Unreachable(str(error), error.status) from None
+
+    async def _dial(self, host: Host, tls: ssl.SSLContext | None) -> smtp.Connection:
+        settings = self.settings
+        connection = await smtp.connect(
+            host.name, host.address, host.port, helo=settings.helo, lmtp=self.lmtp, tls=tls,
+            bind=settings.bind_address, timeouts=settings.timeouts,
+        )  # fmt: skip
+        if host.port == 25 and connection.name.lower() == settings.hostname.lower():
+            await connection.quit()
+            raise smtp.Unreachable(f"host {connection.peer} has my own name: mail loops back to myself", "4.4.6")
+        return connection
+
+    def _in_order(self, hosts: list[Host]) -> list[Host]:
+        now = self._now()
+        return sorted(hosts, key=lambda host: self._shunned.get(host, 0.0) > now)
+
+    def _drop(self, line: Line) -> None:
+        self._lines.remove(line)
+        self.budget.open -= 1
+
+    async def _wait(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake()  # this turn is somebody else's
+            raise
+
+    def _wake(self) -> None:
+        """One who waits may look again."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _wake_all(self, down: HopDown | None) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if waiter.done():
+                continue
+            if down is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(HopDown(str(down), down.status, loops=down.loops))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,153 @@
+"""feed: the attempts for one next hop, as many at once as it can take.
+
+Claims come in handfuls and each becomes one attempt.  The next handful is
+fetched when half of the last one is done, so the next hop never waits for the
+queue; and never more than a few seconds' work is held, so a slow next hop
+holds neither memory nor leases.
+
+    not known to be up   one claim: a probe.  The others wait for what it finds.
+    up                   eight attempts for each connection of the window: three
+                         on the line, the others on their way to or from the disk
+    resting              nothing, but what became too old meanwhile is given up
+    max_rate             attempts begin no faster than that
+
+An attempt that outlives its lease finds its entry claimed again by ourselves;
+that only renews the lease: what is in hand is not begun twice.
+
+Trouble
+    QueueTrouble in a claim: reported; the runner asks again a second later.
+    A bug in an attempt: a traceback in the log; its lease runs out, then it is
+    tried again.
+"""
+
+import asyncio
+
+from backupmx.queue.entry import Claim, QueueTrouble
+from backupmx.relay.attempt import Means, attempt, give_up, is_too_old
+from backupmx.relay.connections import Connections
+from backupmx.route.next_hop import NextHop
+
+_HAND = 8
+_EXPIRED_BATCH = 50
+
+
+class Feed:
+    """One next hop's work.  `nudge` when something may be due for it."""
+
+    def __init__(self, hop: NextHop, connections: Connections, means: Means, tasks: asyncio.TaskGroup) -> None:
+        self.hop = hop
+        self.connections = connections
+        self.means = means
+        self._tasks = tasks
+        self._hand: dict[str, asyncio.Task[None]] = {}
+        self._moved = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._again = False
+        self._stopping = False
+        self._next_start = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._hand) or (self._pump is not None and not self._pump.done())
+
+    def nudge(self) -> None:
+        """Something is due.  Returns at once."""
+        if self._pump is None or self._pump.done():
+            self._pump = self._tasks.create_task(self._fetch())
+        else:
+            self._again = True
+
+    async def stop(self, patience: float) -> None:
+        """No new claims; attempts may end; those that do not within `patience` are given back."""
+        self._stopping = True
+        self._moved.set()
+        if self._hand:
+            await asyncio.wait(self._hand.values(), timeout=patience)
+        rest = list(self._hand.values())
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)
+        await self.connections.close()
+
+    async def give_up_old(self) -> None:
+        """The hop rests; mail older than `lifetime` does not wait for it."""
+        why = self.means.health.state(self.hop.text).error or "next hop is down"
+        while not self._stopping:
+            claims = await self._claim(_EXPIRED_BATCH)
+            old = [claim for claim in claims if is_too_old(claim, self.means)]
+            await self.means.queue.give_back([claim for claim in claims if claim not in old])
+            for claim in old:
+                await give_up(claim, why, self.means)
+            if len(old) < _EXPIRED_BATCH:
+                return
+
+    async def _fetch(self) -> None:
+        """Claim and begin, until nothing is due."""
+        try:
+            more = True
+            while (more or self._again) and not self._stopping:
+                if self.means.health.resting(self.hop.text):
+                    return
+                room = self._capacity() - len(self._hand)
+                if room <= 0 or room < self._capacity() // 2:
+                    await self._movement()
+                    continue
+                self._again = False
+                claims = await self._claim(room)
+                for claim in claims:
+                    await self._begin(claim)
+                more = len(claims) == room
+        except QueueTrouble as trouble:
+            self.means.journal.queue_trouble(str(trouble))
+
+    async def _claim(self, room: int) -> list[Claim]:
+        claims = await self.means.queue.claim(self.hop.text, room, self.means.clock(), self.means.settings.lease)
+        return [claim for claim in claims if claim.id not in self._hand]
+
+    def _capacity(self) -> int:
+        if not self.hop.connects:
+            return _HAND * self.means.settings.first_connections
+        if not self.means.health.is_up(self.hop.text):
+            return 1
+        return _HAND * self.connections.window.size
+
+    async def _movement(self) -> None:
+        """Until an attempt ends."""
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _begin(self, claim: Claim) -> None:
+        await self._pace()
+        if self._stopping:
+            await self._give_back(claim)
+            return
+        self._hand[claim.id] = self._tasks.create_task(self._attempt(claim))
+
+    async def _pace(self) -> None:
+        if not (rate := self.means.settings.max_rate):
+            return
+        now = asyncio.get_running_loop().time()
+        self._next_start = max(now, self._next_start) + 1 / rate
+        await asyncio.sleep(self._next_start - 1 / rate - now)
+
+    async def _attempt(self, claim: Claim) -> None:
+        """The border of an attempt: what goes wrong here is one message's trouble, not the relay's."""
+        try:
+            await attempt(claim, self.hop, self.connections, self.means)
+        except asyncio.CancelledError:
+            await self._give_back(claim)
+        except QueueTrouble as trouble:
+            self.means.journal.queue_trouble(str(trouble))
+        except Exception as error:
+            self.means.journal.bug(f"{claim.id} to {claim.next_hop}", error)
+        finally:
+            del self._hand[claim.id]
+            self._moved.set()
+
+    async def _give_back(self, claim: Claim) -> None:
+        """We are told to stop: it was not tried, or not to its end."""
+        try:
+            await self.means.queue.give_back([claim])
+        except QueueTrouble as trouble:
+            self.means.journal.queue_trouble(str(trouble))

@@ -1,0 +1,175 @@
+"""runner: what is due goes out: the relay process, start, run, stop.
+
+    queue --due--> Relay --nudge--> Feed (one a next hop) --claim--> attempt --settle--> queue
+              ^ wake() when somebody put or flushed            Connections, Health
+
+A pass asks the queue which next hops have something due and nudges their
+feeds; each works on its own, so a slow one never holds another.  Between
+passes the runner sleeps until it is woken, the next deferred mail or lease is
+due, or a next hop that is down may be probed.  Wakes that come close together
+are one pass.
+
+All connections together are limited; a next hop that the map names may always
+have one, while strangers (who get notices) share half of the limit.
+
+Stopping: no new claims; attempts may end until `patience` is over; what is left
+is given back to the queue and tried by the next relay at once.
+
+Trouble
+    QueueTrouble   reported once a minute, asked again every second.
+    A next hop in the queue that cannot be read any more (an old map): an
+    alarm once a minute; its mail waits for a better map.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from backupmx.journal import Journal
+from backupmx.net.smtp import opportunistic
+from backupmx.queue.entry import Queue, QueueTrouble
+from backupmx.relay import schedule
+from backupmx.relay.attempt import Means
+from backupmx.relay.connections import Budget, Connections
+from backupmx.relay.feed import Feed
+from backupmx.relay.health import Health
+from backupmx.relay.settings import RelaySettings
+from backupmx.route import hosts, next_hop
+from backupmx.route.routes import Routes
+
+_GATHER = 0.01
+# Wakes within 10 ms are one pass: under load a pass finds a handful, not one.
+_AFTER_TROUBLE = 1.0
+_LONGEST_SLEEP = 30.0
+_TIDY = 1.0
+
+
+class Relay:
+    """One for a queue."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        routes: Routes,
+        resolver: hosts.Resolver,
+        settings: RelaySettings,
+        journal: Journal,
+        *,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        own: Callable[[str], bool] = hosts.bindable,
+    ) -> None:
+        """`own`: is this IP address ours; for looking for ourselves in MX lists."""
+        self.health = Health(queue, settings, journal, clock, chance)
+        self._means = Means(queue, routes, self.health, settings, journal, clock, chance)
+        self._resolver = resolver
+        self._own = own
+        self._tls = opportunistic() if settings.tls else None
+        self._budget = Budget(settings.all_connections)
+        self._strangers = Budget(settings.all_connections // 2)
+        self._feeds: dict[str, Feed] = {}
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._patience = 0.0
+        self._done = asyncio.Event()
+
+    async def start(self) -> None:
+        """Next hops as the map says now; what is known of them.  Raises QueueTrouble."""
+        await self.reload(self._means.routes)
+        await self.health.refresh()
+
+    async def reload(self, routes: Routes) -> None:
+        """A new map: waiting mail is routed anew.  Raises QueueTrouble."""
+        self._means = replace(self._means, routes=routes)
+        for feed in self._feeds.values():
+            feed.means = self._means
+        await self._means.queue.reroute(routes.next_hop, routes.signature)
+        self.wake()
+
+    def wake(self) -> None:
+        """Something may be due: mail was put, a flush began."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        async with asyncio.TaskGroup() as tasks:
+            tidying = tasks.create_task(self._keep_tidy())
+            while not self._stopping:
+                self._woken.clear()
+                await self._sleep(await self._pass(tasks))
+            await asyncio.gather(*(feed.stop(self._patience) for feed in self._feeds.values()))
+            tidying.cancel()
+        self._done.set()
+
+    async def stop(self, patience: float = 30.0) -> None:
+        """End, and wait for it.  Only with `run` running."""
+        self._patience = patience
+        self._stopping = True
+        self.wake()
+        await self._done.wait()
+
+    async def _pass(self, tasks: asyncio.TaskGroup) -> float:
+        """Nudge who has something to do.  -> seconds until the next look"""
+        means = self._means
+        try:
+            if self.health.any_down:
+                await self.health.refresh()
+            now, longest = means.clock(), _LONGEST_SLEEP
+            for due in await means.queue.due(now):
+                feed = self._feed(due.next_hop, tasks)
+                if feed is None:
+                    longest = _AFTER_TROUBLE
+                    continue
+                if not self.health.resting(due.next_hop):
+                    feed.nudge()
+                elif schedule.expired(due.oldest, now, means.settings.lifetime):
+                    await feed.give_up_old()
+            return min(longest, await self._until_next(now))
+        except QueueTrouble as trouble:
+            means.journal.queue_trouble(str(trouble))
+            return _AFTER_TROUBLE
+
+    async def _until_next(self, now: float) -> float:
+        times = [await self._means.queue.next_due(now), self.health.next_probe()]
+        soonest = min((t for t in times if t is not None), default=now + _LONGEST_SLEEP)
+        return min(_LONGEST_SLEEP, max(_GATHER, soonest - now))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        if not self._stopping:
+            await asyncio.sleep(_GATHER)
+
+    def _feed(self, text: str, tasks: asyncio.TaskGroup) -> Feed | None:
+        """The feed of a next hop.  None: it cannot have one now."""
+        if text in self._feeds:
+            return self._feeds[text]
+        stranger = text not in self._means.routes.next_hops
+        if stranger and sum(f.busy for f in self._feeds.values()) >= self._strangers.most:
+            return None
+        try:
+            hop = next_hop.parse(text)
+        except next_hop.HopTrouble as trouble:
+            self._means.journal.warned(f"queued mail has no usable next hop: {trouble}")
+            return None
+        budget = self._strangers if stranger else self._budget
+        connections = Connections(
+            lambda: hosts.find(hop.destinations, self._resolver, own=self._own),
+            hop.transport == "lmtp", self._means.settings, budget, self._tls,
+        )  # fmt: skip
+        self._feeds[text] = Feed(hop, connections, self._means, tasks)
+        return self._feeds[text]
+
+    async def _keep_tidy(self) -> None:
+        """Idle connections are closed; feeds of strangers with nothing to do are forgotten."""
+        while True:
+            await asyncio.sleep(_TIDY)
+            for text, feed in list(self._feeds.items()):
+                await feed.connections.tidy()
+                if not feed.busy and not feed.connections.many and text not in self._means.routes.next_hops:
+                    del self._feeds[text]
