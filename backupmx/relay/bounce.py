@@ -19,7 +19,6 @@ BUGS
 import asyncio
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import Protocol
 
 from backupmx.mail.address import domain_of
 from backupmx.mail.envelope import Envelope, Recipient
@@ -42,12 +41,6 @@ _RETURNED = "returned to its sender by the postmaster"
 
 Told = tuple[ClaimedRecipient, Outcome, str]
 """A recipient of the notice's first part, and the Action: failed or relayed."""
-
-
-class Returning(Queue, Protocol):
-    """A queue that can lease named recipients."""
-
-    async def take(self, id: str, address: str = "") -> Sequence[Claim]: ...
 
 
 def notice(
@@ -81,7 +74,7 @@ def notice(
 
 
 async def return_to_sender(
-    queue: Returning, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float
+    queue: Queue, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float
 ) -> int:
     """An operator gives mail back: its recipients bounce, the sender is told.  -> how many; 0: no such mail"""
     returned = 0

@@ -39,6 +39,8 @@ from backupmx.relay.settings import RelaySettings
 from backupmx.route import hosts, next_hop
 from backupmx.route.routes import Routes
 
+__all__ = ["Relay", "RelaySettings"]
+
 _GATHER = 0.01
 # Wakes within 10 ms are one pass: under load a pass finds a handful, not one.
 _AFTER_TROUBLE = 1.0
