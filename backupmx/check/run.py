@@ -167,7 +167,8 @@ def _virus_engines(config: Config) -> Iterator[VirusEngine]:
         if name == "clamd":
             yield Clamd(Address.parse(config.checks.virus.address), seconds)
         else:
-            yield Yara(SHIPPED_YARA, seconds)
+            own = config.policy_path("yara")  # a site's own rules, beside backupmx.toml
+            yield Yara(own if own.is_dir() else SHIPPED_YARA, seconds)
 
 
 def _spam_engine(config: Config) -> SpamEngine | None:

@@ -42,14 +42,15 @@ class Yara:
         self._rules = _compiled(folder)
         self._count = sum(1 for _ in self._rules)
         self._seconds = max(1, round(seconds))
-        self._scanner = self._new_scanner()
 
     async def scan(self, message: Message) -> Scan:
         if message.size > _OFF_LOOP:
-            found = await asyncio.to_thread(lambda: self._match(self._new_scanner(), message))
+            signature, trouble = await asyncio.to_thread(_matched, self._rules, message, self._seconds)
         else:
-            found = self._match(self._scanner, message)
-        return Scan(found, self._version())
+            signature, trouble = _matched(self._rules, message, self._seconds)
+        if trouble:
+            raise Unscannable(trouble)
+        return Scan(signature, self._version())
 
     async def ping(self) -> str:
         return f"{self._version()}, {self._count} rules"
@@ -57,26 +58,27 @@ class Yara:
     def _version(self) -> str:
         return f"YARA-X {_VERSION}"
 
-    def _new_scanner(self) -> "yara_x.Scanner":
-        """One a thread: a scanner is not shared.  Costs 0.4 ms, more than scanning a small message."""
-        import yara_x
 
-        scanner = yara_x.Scanner(self._rules)
-        scanner.set_timeout(self._seconds)
-        return scanner
+def _matched(rules: "yara_x.Rules", message: Message, seconds: int) -> tuple[str, str]:
+    """-> the first rule that matches, or what went wrong.
 
-    def _match(self, scanner: "yara_x.Scanner", message: Message) -> str:
-        import yara_x
+    A scanner must die in the thread that made it: it is made anew for each
+    message (50 us), and trouble is a value, because an exception would carry
+    this frame, and the scanner in it, to the caller's thread.
+    """
+    import yara_x
 
-        try:
-            for piece in _pieces(message):
-                for rule in scanner.scan(piece).matching_rules:
-                    return rule.identifier
-        except yara_x.TimeoutError:
-            raise Unscannable(f"not done in {self._seconds} s") from None
-        except yara_x.ScanError as error:
-            raise Unscannable(str(error)) from None
-        return ""
+    scanner = yara_x.Scanner(rules)
+    scanner.set_timeout(seconds)
+    try:
+        for piece in _pieces(message):
+            for rule in scanner.scan(piece).matching_rules:
+                return rule.identifier, ""
+    except yara_x.TimeoutError:
+        return "", f"not done in {seconds} s"
+    except (yara_x.ScanError, Unscannable) as error:
+        return "", str(error)
+    return "", ""
 
 
 def _pieces(message: Message) -> Iterator[bytes]:

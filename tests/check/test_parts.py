@@ -1,0 +1,61 @@
+"""What base64 and quoted-printable hide."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backupmx.check import parts
+from backupmx.check.parts import decoded
+from backupmx.check.trouble import Unscannable
+from tests.check.messages import attached
+
+
+def test_base64() -> None:
+    """An attachment comes out as it went in."""
+    assert list(decoded(b"H: x\r\n\r\n" + attached(b"\0\1binary" * 100))) == [b"\0\1binary" * 100]
+
+
+def test_several_and_nested() -> None:
+    """Each encoded part is found, at any depth and inside forwarded messages."""
+    inner = b"Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n" + attached(b"two")
+    raw = b"H: x\r\n\r\n" + attached(b"one") + b"--a\r\n" + inner + attached(b"three")
+    assert list(decoded(raw)) == [b"one", b"two", b"three"]
+
+
+def test_the_message_itself_is_encoded() -> None:
+    """A message that is one base64 body, its header folded and in odd case."""
+    raw = b"CONTENT-Transfer-Encoding:\r\n\tBASE64\r\nSubject: x\r\n\r\n" + base64.b64encode(b"body")
+    assert list(decoded(raw)) == [b"body"]
+
+
+def test_quoted_printable() -> None:
+    """Quoted-printable comes out decoded."""
+    raw = b"Content-Transfer-Encoding: quoted-printable\r\n\r\ncaf=C3=A9 =\r\nau lait\r\n--b--"
+    assert list(decoded(raw)) == [b"caf\xc3\xa9 au lait"]
+
+
+@pytest.mark.parametrize(("text", "octets"), [("QUJD", b"ABC"), ("QU-JD!", b"ABC"), ("QUI", b"AB"), ("QUJDR", b"ABC")])
+def test_broken_base64(text: str, octets: bytes) -> None:
+    """As mail readers take it: other characters are skipped, what is cut off is left out."""
+    assert list(decoded(b"content-transfer-encoding: base64\r\n\r\n" + text.encode())) == [octets]
+
+
+def test_bombs_are_bounded() -> None:
+    """A message of nothing but tiny parts is refused, not chewed."""
+    part = b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\n"
+    assert len(list(decoded(part * parts.MOST))) == parts.MOST
+    with pytest.raises(Unscannable):
+        list(decoded(part * (parts.MOST + 1)))
+
+
+def test_many_headers_one_body() -> None:
+    """Ten thousand encoding headers over one body decode it once."""
+    assert len(list(decoded(b"Content-Transfer-Encoding: base64\r\n" * 10_000 + b"\r\nQUJD\r\n"))) == 1
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"base64", b"quoted-printable"]))
+def test_any_bytes(body: bytes, encoding: bytes) -> None:
+    """No bytes make it fail."""
+    list(decoded(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body))

@@ -1,0 +1,127 @@
+"""clamd: Debian's own for what it says, fakes for what it will not do on demand."""
+
+from pathlib import Path
+
+import pytest
+
+from backupmx.check.trouble import EngineAway, Unscannable
+from backupmx.check.virus import Scan
+from backupmx.check.virus_clamd import Clamd, signature
+from backupmx.check.wire import Address
+from backupmx.mail.message import Message
+from tests.check.faults import closes, engine, hangs, in_turn, says
+from tests.check.messages import EICAR, MIXED, attached, mail
+from tests.neighbours.clamd import STREAM_MAX
+
+
+@pytest.mark.neighbours
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+class TestRealClamd:
+    @pytest.fixture
+    def clamd(self, clamd_addresses: tuple[str, str], kind: str) -> Clamd:
+        return Clamd(Address.parse(clamd_addresses[kind == "tcp"]), 20)
+
+    async def test_clean(self, clamd: Clamd) -> None:
+        """An ordinary mail is clean, and clamd says which version looked."""
+        scan = await clamd.scan(mail().message)
+        assert (scan.signature, scan.version.startswith("ClamAV 1")) == ("", True)
+
+    async def test_eicar(self, clamd: Clamd) -> None:
+        """EICAR is found, bare and in an attachment."""
+        for content in (mail(EICAR), mail(attached(EICAR), MIXED)):
+            assert (await clamd.scan(content.message)).signature == "Eicar-Test-Signature.UNOFFICIAL"
+
+    async def test_views_of_a_spooled_file(self, clamd: Clamd) -> None:
+        """A body in several slices, some of them empty, is scanned as one."""
+        body = (b"\r\n", memoryview(attached(b"\0" * 400_000)), b"", memoryview(attached(EICAR)))
+        scan = await clamd.scan(Message((MIXED, *mail().message.headers), body))
+        assert scan.signature == "Eicar-Test-Signature.UNOFFICIAL"
+
+    async def test_no_content(self, clamd: Clamd) -> None:
+        """A message without header and body is clean."""
+        assert (await clamd.scan(Message(()))).signature == ""
+
+    @pytest.mark.parametrize("size", [STREAM_MAX + 1, 20 << 20])
+    async def test_larger_than_clamd_takes(self, clamd: Clamd, size: int) -> None:
+        """StreamMaxLength is a limit of the engine: the message is not scanned, the engine not away."""
+        with pytest.raises(Unscannable, match="size limit exceeded"):
+            await clamd.scan(mail(b"x" * size).message)
+
+    async def test_ping(self, clamd: Clamd) -> None:
+        """An operator sees clamd's version."""
+        assert (await clamd.ping()).startswith("ClamAV 1")
+
+
+VERSION = b"ClamAV 1.4.6/27815/Mon Nov 23 08:00:00 2026\0"
+
+
+async def test_version_is_remembered(tmp_path: Path) -> None:
+    """VERSION is asked once in ten minutes, not for each message."""
+    now = [0.0]
+    answers = in_turn(VERSION, b"stream: OK\0", b"stream: OK\0", b"ClamAV 1.5.0\0", b"stream: OK\0")
+    async with engine(tmp_path, answers) as address:
+        clamd = Clamd(address, 5, clock=lambda: now[0])
+        versions = []
+        for now[0] in (0.0, 599.0, 601.0):
+            versions.append((await clamd.scan(mail().message)).version)
+    assert versions == ["ClamAV 1.4.6/27815", "ClamAV 1.4.6/27815", "ClamAV 1.5.0"]
+
+
+@pytest.mark.parametrize("behaviour", [closes, hangs, says(b"220 mail ready\r\n\0"), says(b"")])
+async def test_no_clamd_behind_the_socket(tmp_path: Path, behaviour: object) -> None:
+    """Something else answers there, or nothing does: the engine is away, no message is to blame."""
+    async with engine(tmp_path, behaviour) as address:  # type: ignore[arg-type]
+        with pytest.raises(EngineAway):
+            await Clamd(address, 0.3).scan(mail().message)
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    """A socket that is not there: away."""
+    with pytest.raises(EngineAway, match="No such file"):
+        await Clamd(Address(path=str(tmp_path / "clamd")), 5).scan(mail().message)
+
+
+async def test_it_dies_while_scanning(tmp_path: Path) -> None:
+    """clamd took the message and went away: this message may be the reason."""
+    async with engine(tmp_path, in_turn(VERSION, b"")) as address:
+        with pytest.raises(Unscannable):
+            await Clamd(address, 5).scan(mail().message)
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (b"stream: OK", ""),
+        (b"stream: Win.Test.EICAR_HDB-1 FOUND", "Win.Test.EICAR_HDB-1"),
+        (b"stream: odd name (x) FOUND", "odd name (x)"),
+        (b"stream: bad\x1b[31m\xff FOUND", "bad?[31m?"),
+    ],
+)
+def test_signature(answer: bytes, name: str) -> None:
+    """clamd's answers, cleaned of control bytes."""
+    assert signature(answer) == name
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"INSTREAM size limit exceeded. ERROR",
+        b"stream: Can't allocate memory ERROR",
+        b"stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND",
+    ],
+)
+def test_unscannable(answer: bytes) -> None:
+    """Errors and exceeded limits are not "clean" and not a virus."""
+    with pytest.raises(Unscannable):
+        signature(answer)
+
+
+def test_nonsense() -> None:
+    """An answer of no clamd."""
+    with pytest.raises(EngineAway):
+        signature(b"HTTP/1.1 400 Bad Request")
+
+
+def test_scan_is_a_value() -> None:
+    """Two scans that say the same are the same."""
+    assert Scan("", "x") == Scan("", "x")

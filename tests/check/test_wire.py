@@ -1,0 +1,99 @@
+"""Engines on sockets: where they listen, and what goes wrong between us."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from backupmx.check.trouble import EngineAway, Unscannable
+from backupmx.check.wire import Address, dialogue
+from tests.check.faults import closes, engine, floods, hangs, says
+from tests.neighbours.unbound import free_port
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:/var/run/clamav/clamd", Address(path="/var/run/clamav/clamd")),
+        ("tcp:127.0.0.1:783", Address(host="127.0.0.1", port=783)),
+        ("tcp:[::1]:783", Address(host="::1", port=783)),
+        ("tcp:localhost:783", Address(host="localhost", port=783)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    """An engine's address is unix:/PATH or tcp:HOST:PORT."""
+    assert Address.parse(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "/run/clamd", "unix:", "unix:clamd", "tcp::783", "tcp:h:0", "inet:h:1"])
+def test_bad_addresses(text: str) -> None:
+    """Anything else is refused with what to write instead."""
+    with pytest.raises(ValueError, match="write unix:/PATH or tcp:HOST:PORT"):
+        Address.parse(text)
+
+
+async def ask(address: Address, seconds: float = 5.0, until: bytes = b"\0") -> bytes:
+    async with dialogue(address, seconds) as there:
+        await there.send(b"question")
+        return await there.receive(until)
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    """No socket, no listener, no such name: the engine is away."""
+    for address in (
+        Address(path=str(tmp_path / "none")),
+        Address(host="127.0.0.1", port=free_port()),
+        Address(host="nowhere.invalid", port=1),
+    ):
+        with pytest.raises(EngineAway):
+            await ask(address)
+
+
+async def test_answer(tmp_path: Path) -> None:
+    """An answer ends at its mark, or where the engine closes."""
+    async with engine(tmp_path, says(b"yes\0rest")) as address:
+        assert await ask(address) == b"yes"
+        assert await ask(address, until=b"") == b"yes\0rest"
+
+
+async def test_silence(tmp_path: Path) -> None:
+    """An engine that took the message and never answers: this message may be the reason."""
+    async with engine(tmp_path, hangs) as address:
+        with pytest.raises(Unscannable, match=r"no answer in 0\.2 s"):
+            await ask(address, 0.2)
+
+
+async def test_closed(tmp_path: Path) -> None:
+    """An engine that goes away without a word."""
+    async with engine(tmp_path, closes) as address:
+        with pytest.raises(Unscannable):
+            await ask(address)
+
+
+async def test_answer_without_end(tmp_path: Path) -> None:
+    """An engine that floods us costs a megabyte and no more."""
+    async with engine(tmp_path, floods) as address:
+        with pytest.raises(Unscannable, match="no end"):
+            await ask(address)
+
+
+async def test_it_closes_while_we_send(tmp_path: Path) -> None:
+    """What an engine said before it closed on a large message is still read."""
+    async with engine(tmp_path, says(b"too large\0")) as address, dialogue(address, 5) as there:
+        taken = True
+        for _ in range(200):
+            taken = taken and await there.send(b"x" * 65536)
+        assert not taken
+        assert await there.receive(b"\0") == b"too large"
+
+
+async def test_no_descriptor_is_left(tmp_path: Path) -> None:
+    """A connection that failed is closed: warnings are errors here."""
+    async with engine(tmp_path, hangs) as address:
+        for _ in range(20):
+            with pytest.raises(Unscannable):
+                await ask(address, 0.01)
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        with pytest.raises(EngineAway):
+            await ask(Address(host="127.0.0.1", port=busy.getsockname()[1]))
