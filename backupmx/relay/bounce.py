@@ -29,7 +29,7 @@ from backupmx.queue.entry import (
     NewEntry,
     NewRecipient,
     Outcome,
-    Queue,
+    OperatedQueue,
     Settlement,
     State,
     new_id,
@@ -74,7 +74,7 @@ def notice(
 
 
 async def return_to_sender(
-    queue: Queue, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float
+    queue: OperatedQueue, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float
 ) -> int:
     """An operator gives mail back: its recipients bounce, the sender is told.  -> how many; 0: no such mail"""
     returned = 0
