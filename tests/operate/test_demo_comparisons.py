@@ -45,17 +45,23 @@ def test_value_is_unfolded() -> None:
     assert value_of(TOP + LEFT, "X-None") == ""
 
 
-def found(check: str, seen: str) -> dict[str, str]:
-    return {"event": "found", "check": check, "seen": seen, "engine": "e", "detail": "d"}
+def found(check: str, seen: str, detail: str = "d") -> dict[str, str]:
+    return {"event": "found", "check": check, "seen": seen, "engine": "e", "detail": detail}
+
+
+def passed(spf: str = "pass (sender.example)") -> list[dict[str, str]]:
+    return [found("spf", "neutral", spf), found("dkim", "neutral", "none"), found("dmarc", "neutral", "pass (x)")]
 
 
 @pytest.mark.parametrize(
     ("file", "events", "ok"),
     [
-        ("clean.eml", [found("virus", "clean"), found("spam", "clean")], True),
-        ("clean.eml", [found("virus", "clean")], False),  # a check did not look
-        ("clean.eml", [found("virus", "away"), found("spam", "clean")], False),
-        ("gtube.eml", [found("virus", "clean"), found("spam", "clean")], False),
+        ("clean.eml", [found("virus", "clean"), found("spam", "clean"), *passed()], True),
+        ("clean.eml", [found("virus", "clean"), found("spam", "clean"), *passed(spf="fail (x)")], False),
+        ("clean.eml", [found("virus", "clean"), found("spam", "clean")], False),  # SPF was not asked
+        ("clean.eml", [found("virus", "clean"), *passed()], False),  # a check did not look
+        ("clean.eml", [found("virus", "away"), found("spam", "clean"), *passed()], False),
+        ("gtube.eml", [found("virus", "clean"), found("spam", "clean"), *passed(spf="fail (x)")], False),
         ("from-empty.eml", [], True),
         ("from-empty.eml", [found("virus", "clean")], False),  # a check was asked after a rule had settled it
     ],

@@ -10,6 +10,8 @@ What is compared, and where each fact comes from:
     arrival        what the primary holds, byte for byte
 """
 
+import re
+
 from backupmx.operate.demo import arrival, client, samples, served
 from backupmx.operate.demo.primary import Primary, Received
 from backupmx.operate.demo.samples import Rule, Sample
@@ -47,9 +49,12 @@ def act(sample: Sample, scene: Scene, appliance: Served, primary: Primary, step:
 def compare_findings(sample: Sample, events: list[Event], step: Step) -> None:
     found = {e["check"]: e for e in events if e["event"] == "found"}
     for check, event in found.items():
-        step.tell("finding", f"{check} {event['seen']} ({event['engine']}): {event['detail']}")
+        words = [w for w in dict.fromkeys((event["seen"], event["detail"])) if w != "neutral"]  # neutral: facts alone
+        step.tell("finding", f"{check}: {', '.join(words)} ({event['engine']})")
     if sample.seen:
         step.expect("findings", dict(sample.seen), {c: found[c]["seen"] for c in sample.seen if c in found})
+        results = [f"{check}={event['detail'].partition(' ')[0]}" for check, event in found.items()]
+        step.expect("results not found", [], [r for r in sample.results if r not in results])
     else:
         step.tell("finding", "none: a rule had settled it, no check was asked")
         step.expect("findings", [], sorted(found))
@@ -69,7 +74,7 @@ def compare_rules(sample: Sample, replayed: list[Hit], events: list[Event], tabl
 
 def compare_verdict(sample: Sample, end: Event, step: Step) -> None:
     verdict = "accept" if end["event"] == "delivered" else str(end.get("fate", end["event"]))
-    step.tell("verdict", f"{verdict} ({end['reason']})")
+    step.tell("verdict", f"{verdict} ({in_short(end['reason'])})")
     step.expect("the verdict", "accept" if sample.delivered else "discard", verdict)
 
 
@@ -81,7 +86,7 @@ def compare_arrival(sample: Sample, content: bytes, arrived: list[Received], ste
     message = arrived[0].content
     results = arrival.value_of(message, "Authentication-Results")
     removed = [rule.header for rule in sample.rules]
-    step.tell("primary", f"received {len(message):,} octets; {results}")
+    step.tell("primary", f"received {len(message):,} octets; Authentication-Results: {results}")
     step.expect("results missing in it", [], [r for r in sample.results if r not in results])
     step.expect("recipients", (samples.OWNER,), arrived[0].recipients)
     step.expect("differences", [], arrival.differences(content, message, removed=removed, own=OWN))
@@ -105,8 +110,12 @@ def _replayed(sample: Sample, scene: Scene) -> list[Hit]:
 
 
 def _as_hit(rule: str, action: str, header: str) -> Hit:
-    """The table by its file name alone: the demo's folder says nothing to the reader."""
-    return rule.rpartition("/")[2], action.upper(), header.partition(":")[0]
+    return in_short(rule), action.upper(), header.partition(":")[0]
+
+
+def in_short(reason: str) -> str:
+    """Tables by their file names alone: the demo's folder says nothing to the reader."""
+    return re.sub(r"\S+/(header_checks:\d+)", r"\1", reason)
 
 
 def _hit(rule: Rule, table: str) -> Hit:

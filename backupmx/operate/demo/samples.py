@@ -37,7 +37,7 @@ class Sample:
     seen: Mapping[str, str]
     """Check -> what it should see.  Empty: no check should run."""
     results: tuple[str, ...] = ()
-    """What Authentication-Results should say at the primary."""
+    """What the checks of SPF, DKIM and DMARC should say, in the log and in Authentication-Results."""
     rules: tuple[Rule, ...] = ()
     """Rules that should act on what the client sent, in order."""
     own_rule: Rule | None = None
@@ -85,11 +85,13 @@ SAMPLES = (
     ),
     Sample(
         "gtube.eml", "the line that every spam filter knows", "test@bulk.example", False,
-        {"virus": "clean", "spam": "found"}, own_rule=Rule(FLAG, "DISCARD", "X-Spam-Flag"),
+        {"virus": "clean", "spam": "found"}, results=("spf=fail", "dmarc=fail"),
+        own_rule=Rule(FLAG, "DISCARD", "X-Spam-Flag"),
     ),
     Sample(
         "eicar.eml", "the file that every virus scanner knows, attached", "invoice@sender.example", False,
-        {"virus": "found", "spam": "clean"}, own_rule=Rule(VIRUS, "DISCARD", "X-Virus-Status"),
+        {"virus": "found", "spam": "clean"}, results=("spf=pass", "dmarc=pass"),
+        own_rule=Rule(VIRUS, "DISCARD", "X-Virus-Status"),
     ),
     Sample(
         "large.eml", "3 MB of photographs", "studio@sender.example", True, {"virus": "clean"},

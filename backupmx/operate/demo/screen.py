@@ -80,8 +80,8 @@ class Terminal:
     def end(self, number: int, of: int, step: Step) -> None:
         if self._status:
             self._status.stop()
-        mark = Text("✔ ", style="bold green") if step.ok else Text("✘ ", style="bold red")
-        self._console.print(mark + Text(step.title, style="bold") + Text(f"  {number}/{of}", style="dim"))
+        mark = ("✔ ", "bold green") if step.ok else ("✘ ", "bold red")
+        self._console.print(Text.assemble(mark, (step.title, "bold"), (f"  {number}/{of}", "dim")))
         if step.told:
             self._console.print(Padding(_told(step), (0, 0, 0, 4)))
         for sentence in step.wrong or (() if step.ok else ("nothing was compared",)):

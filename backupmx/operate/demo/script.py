@@ -34,7 +34,8 @@ class Script:
         self._neighbour = neighbour
         self._waiting: dict[str, bytes] = {}
         """Queue id -> what was sent, of mail for the primary that is down."""
-        self._discarded: list[str] = []
+        self._discarded: dict[str, str] = {}
+        """Sender -> queue id, of what rests in quarantine."""
 
     def plan(self) -> list[Planned]:
         return [
@@ -43,6 +44,7 @@ class Script:
             Planned("At the door: what is not ours is refused", self._door),
             *(Planned(f"{sample.file}: {sample.about}", self._sample(sample)) for sample in samples.SAMPLES),
             Planned("Quarantine holds what was discarded", self._quarantine),
+            Planned("Quarantine gives back what should not have been; a virus only by force", self._release),
             Planned("The primary goes down; mail is accepted all the same", self._away, needed=True),
             Planned("backupmx queue list: it waits, and why", self._queued),
             Planned("kill -9 of every process, and a new start: it still waits", self._power_cut, needed=True),
@@ -67,9 +69,9 @@ class Script:
 
     def _start(self, step: Step) -> None:
         self._appliance.start()
-        hello = client.send(self._scene.port, "sato@sender.example", [], b"")
-        step.tell("listens", f"127.0.0.1:{self._scene.port}")
-        step.expect("DATA without a recipient", True, hello.code in (503, 554))
+        greeting = client.greeting(self._scene.port)
+        step.tell("greeting", f"{greeting} (on 127.0.0.1:{self._scene.port})")
+        step.expect("the greeting", (220, "mx2.example.net"), (greeting.code, greeting.text.partition(" ")[0]))
 
     def _door(self, step: Step) -> None:
         for recipient, expected in (("somebody@elsewhere.example", 554), ("nobody@example.jp", 550)):
@@ -88,11 +90,23 @@ class Script:
         ran = served.run("quarantine", "list", "--json", config=self._scene.config)
         kept = ran.objects()
         for entry in kept:
-            step.tell("kept", f"{entry['queue_id']} <{entry['sender']}>: {entry['reason']}")
+            self._discarded[entry["sender"]] = entry["queue_id"]
+            step.tell("kept", f"{entry['queue_id']} <{entry['sender']}>: {sample_step.in_short(entry['reason'])}")
         expected = sorted(s.sender for s in samples.SAMPLES if not s.delivered)
         step.expect("senders in quarantine", expected, sorted(e["sender"] for e in kept))
         delivered = sum(s.delivered for s in samples.SAMPLES)
         step.expect("messages at the primary so far", delivered, len(self._owner.received))
+
+    def _release(self, step: Step) -> None:
+        for file, status in (("flagged-elsewhere.eml", 0), ("eicar.eml", 1)):
+            sample = next(s for s in samples.SAMPLES if s.file == file)
+            queue_id = self._discarded.get(sample.sender, "none")
+            ran = served.run("quarantine", "release", queue_id, config=self._scene.config)
+            step.tell("refused" if ran.status else "released", sample_step.in_short((ran.out + ran.err).strip()))
+            step.expect(f"status of quarantine release, {file}", status, ran.status)
+            if status == 0:
+                self._appliance.wait_for_event(queue_id, "delivered")
+            step.expect(f"{file} at the primary", 1 - status, len(sample_step.received(self._owner, queue_id)))
 
     # 5 and 6 the primary is down
 
@@ -159,6 +173,8 @@ class Script:
             for message in arrived:
                 wrong = arrival.differences(sent, message.content, removed=(), own=sample_step.OWN)
                 step.expect("differences", [], wrong)
+        delivered = sum(s.delivered for s in samples.SAMPLES) + 1  # and the one that quarantine gave back
+        step.expect("messages at the primary", delivered + len(self._waiting), len(self._owner.received))
         step.tell("queue", "empty")
         step.tell("primary", f"has all {len(self._waiting)}, each once, each byte as sent")
 
