@@ -5,7 +5,7 @@
     quarantine  what a rule discarded and policy kept
     wake        a bell from whoever commits to whoever relays
 
-    commit      one writer thread that commits whatever has gathered
+    commit      one writer thread that commits whatever has gathered; reader: one that reads
     incoming    new entries             claims    leases on recipients
     outcomes    what became of them     orders    an operator's words, flush
     hops        next hops, reroute      listing   the queue a page at a time

@@ -12,11 +12,15 @@ Trouble
     QueueTrouble  no database, a damaged one, one of a newer version; all in
                   a sentence for the log.
 
+After fork a child must not touch SQLite while it inherits an open connection:
+sqlite.org/howtocorrupt.html 2.6.  `connect` refuses.
+
 Why secure_delete=OFF?  Debian builds SQLite to overwrite what is deleted; every
 delivered message would be written twice.  Disks are encrypted, not shredded.
 """
 
 import errno
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -31,12 +35,29 @@ PATIENCE = 10.0
 """Seconds that anything waits for the database's lock before it is trouble."""
 
 
+_PRAGMAS = (
+    "synchronous=FULL",
+    "secure_delete=OFF",
+    "temp_store=MEMORY",
+    "cache_size=-8192",
+    # 16 MB: mail that is delivered within seconds is overwritten in the log, not copied to the file first.
+    "wal_autocheckpoint=4000",
+)
+
+_open: dict[int, int] = {}
+"""Open connections and the process that opened them."""
+
+
 class Connection(sqlite3.Connection):
     """One thread's connection, with what that thread remembers of it."""
 
     hops: dict[str, int]
     """Next hops by name, as far as this connection met them; emptied when a transaction fails."""
     durable: bool
+
+    def close(self) -> None:
+        _open.pop(id(self), None)
+        super().close()
 
     def promise(self, durable: bool) -> None:
         """From the next transaction on: does COMMIT wait for the disk?"""
@@ -47,6 +68,9 @@ class Connection(sqlite3.Connection):
 
 def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> Connection:
     """A connection for one thread of this process.  Raises sqlite3.Error."""
+    if any(process != os.getpid() for process in list(_open.values())):
+        # It remembers the parent's locks as its own, and would write where it must not.
+        raise RuntimeError("this process was forked from one that has the queue open; close it before fork")
     db = sqlite3.connect(
         path,
         timeout=patience,
@@ -55,14 +79,17 @@ def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> C
         factory=Connection,
         cached_statements=256,
     )
+    _open[id(db)] = os.getpid()
     db.hops = {}
     db.durable = True
-    for pragma in ("synchronous=FULL", "secure_delete=OFF", "temp_store=MEMORY", "cache_size=-8192"):
-        db.execute(f"PRAGMA {pragma}")
-    # 4,000 pages, 16 MB: mail that is delivered within seconds is overwritten in the log, not copied to the file first.
-    db.execute("PRAGMA wal_autocheckpoint=4000")
-    if writer:  # it waits by itself, finer than SQLite's own steps of up to 100 ms: commit.py
-        db.execute("PRAGMA busy_timeout=0")
+    try:
+        for pragma in _PRAGMAS:
+            db.execute(f"PRAGMA {pragma}")
+        if writer:  # it waits by itself, finer than SQLite's own steps of up to 100 ms: commit.py
+            db.execute("PRAGMA busy_timeout=0")
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
 
 

@@ -5,7 +5,7 @@
 
 Every process opens the queue for itself.  Changes go through one writer thread a
 process (commit.py: what gathers while the disk works is one commit), reads
-through one reader thread with a connection of its own.  Bodies up to 256 KiB
+through one reader thread (reader.py).  Bodies up to 256 KiB
 are in the database, larger ones are files in the folder `bodies` beside it.
 
     queue.db  queue.db-wal  queue.db-shm    0600      bodies/    0700
@@ -26,12 +26,9 @@ leaves and fills it first; a disk that an outage filled would refuse mail for ev
 
 import asyncio
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, TypeVar
 
 from backupmx.journal import Journal, silent
 from backupmx.mail.message import Message
@@ -51,10 +48,10 @@ from backupmx.queue.entry import (
     State,
     Total,
 )
+from backupmx.queue.reader import Reader
 from backupmx.queue.rows import IN_ROW, Packed, pack
-from backupmx.queue.schema import PATIENCE, Connection, connect, migrate, trouble_of
+from backupmx.queue.schema import PATIENCE, connect, migrate, trouble_of
 
-T = TypeVar("T")
 _PAGE = 1000
 
 
@@ -114,14 +111,11 @@ class SqliteQueue:
         self._bodies = bodies
         self._clock = clock
         self._journal = journal
-        self._patience = patience
         self._room = room
         self._writer = Writer(
             lambda: connect(path, writer=True, patience=patience), committed=on_commit, patience=patience
         )
-        self._reader = ThreadPoolExecutor(1, "queue-read")
-        self._reading: Connection | None = None
-        self._closed = False
+        self._reader = Reader(lambda: connect(path, patience=patience))
 
     # In and out
 
@@ -145,7 +139,7 @@ class SqliteQueue:
         try:
             if self._room.enough(more):
                 return
-            if not large and self._room.enough(more - await self._read(stock.reusable)):
+            if not large and self._room.enough(more - await self._reader.read(stock.reusable)):
                 return
         except OSError as error:
             raise trouble_of(error) from error
@@ -175,7 +169,7 @@ class SqliteQueue:
         """Leased recipients with their messages; the damaged ones are set aside instead."""
         if not leased:
             return []
-        loaded = await self._read(stock.load, self._bodies, leased)
+        loaded = await self._reader.read(stock.load, self._bodies, leased)
         for id, why in loaded.damaged:
             await self._writer.submit(claims.SET_ASIDE, (id, f"damaged: {why}"))
             self._journal.damaged(id, why)
@@ -184,24 +178,24 @@ class SqliteQueue:
     # Next hops
 
     async def due(self, now: float) -> Sequence[Due]:
-        return await self._read(hops.due, now)
+        return await self._reader.read(hops.due, now)
 
     async def next_due(self, now: float) -> float | None:
-        return await self._read(hops.next_due, now)
+        return await self._reader.read(hops.next_due, now)
 
     async def hop_states(self) -> Mapping[str, HopState]:
-        return await self._read(hops.states)
+        return await self._reader.read(hops.states)
 
     async def set_hop_state(self, state: HopState) -> None:
         await self._writer.submit(hops.SET_HOP, state)
 
     async def reroute(self, route: Callable[[str], str], signature: str) -> int:
         """-> how many recipients have another next hop now."""
-        if await self._read(hops.fact, "routes") == signature:
+        if await self._reader.read(hops.fact, "routes") == signature:
             return 0
         asked = lru_cache(maxsize=10_000)(route)
         moved, after = 0, (0, -1)
-        while rows := await self._read(hops.page, after, _PAGE):
+        while rows := await self._reader.read(hops.page, after, _PAGE):
             routes = [(entry, n, address, asked(address)) for entry, n, address, _ in rows]
             moves = [new for new, old in zip(routes, rows, strict=True) if new != tuple(old)]
             if moves:
@@ -213,16 +207,16 @@ class SqliteQueue:
     # The operator
 
     async def waiting(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._read(listing.waiting, after, limit, id, self._clock())
+        return await self._reader.read(listing.waiting, after, limit, id, self._clock())
 
     async def quarantined(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._read(listing.quarantined, after, limit, id, self._clock())
+        return await self._reader.read(listing.quarantined, after, limit, id, self._clock())
 
     async def overdue(self, before: float, max_size: int, limit: int = _PAGE) -> Sequence[tuple[str, float]]:
-        return await self._read(listing.overdue, before, max_size, limit)
+        return await self._reader.read(listing.overdue, before, max_size, limit)
 
     async def totals(self) -> Sequence[Total]:
-        return await self._read(stock.totals)
+        return await self._reader.read(stock.totals)
 
     async def change(
         self, id: str, address: str, state: State, *, now: float, reason: str = "", was: State | None = None
@@ -240,28 +234,25 @@ class SqliteQueue:
         return begun
 
     async def progress(self, flush: int) -> FlushProgress | None:
-        return await self._read(orders.progress, flush)
+        return await self._reader.read(orders.progress, flush)
 
     async def message(self, id: str) -> tuple[Message, str] | None:
-        return await self._read(stock.message, self._bodies, id)
+        return await self._reader.read(stock.message, self._bodies, id)
 
     async def check(self) -> Sequence[str]:
-        return await self._read(stock.check, self._bodies)
+        return await self._reader.read(stock.check, self._bodies)
 
     async def end_leases(self) -> None:
         await self._writer.submit(claims.END_LEASES, None)
 
     async def sweep(self) -> Sequence[str]:
         await self.end_leases()
-        return await self._read(stock.sweep, self._bodies)
+        return await self._reader.read(stock.sweep, self._bodies)
 
     async def close(self) -> None:
         """Commits what was asked for, then ends.  A second time: nothing."""
         await self._writer.close()
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._reader, self._stop_reading)
-            self._reader.shutdown()
+        await self._reader.close()
 
     # Threads
 
@@ -285,24 +276,6 @@ class SqliteQueue:
                 await asyncio.to_thread(self._bodies.remove, files)
             except OSError as error:
                 self._journal.queue_trouble(f"body file stays until the next start: {error}")
-
-    async def _read(self, query: Callable[..., T], *arguments: Any) -> T:
-        if self._closed:
-            raise QueueTrouble("the queue is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._reader, self._in_reader, query, arguments)
-
-    def _in_reader(self, query: Callable[..., T], arguments: Sequence[Any]) -> T:
-        try:
-            self._reading = self._reading or connect(self.path, patience=self._patience)
-            return query(self._reading, *arguments)
-        except (sqlite3.Error, OSError) as error:
-            self._stop_reading()
-            raise trouble_of(error) from error
-
-    def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.close()
-            self._reading = None
 
 
 def _is_large(message: Message) -> bool:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,15 +199,50 @@ async def test_a_client_that_hangs_up(tmp_path: Path) -> None:
     await queue.close()
 
 
-async def test_after_fork(tmp_path: Path) -> None:
-    """A queue is not used by a child of the process that opened it: SQLite forbids it, so do we."""
-    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
-    before = queue._writer._process
-    queue._writer._process = before + 1
-    with pytest.raises(RuntimeError, match="after fork"):
-        await queue.put(entry())
-    queue._writer._process = before
+FORKED = """
+import asyncio, os, sys
+from backupmx.queue.sqlite import open_queue
+
+async def refused(queue):
+    try:
+        await open_queue(sys.argv[1])
+    except RuntimeError as error:
+        return "forked" in str(error)
+
+async def main():
+    queue = await open_queue(sys.argv[1])
+    await queue.due(0)
+    child = os.fork()
+    if child == 0:
+        try:
+            queue._writer.submit(None, None)
+        except RuntimeError:
+            os._exit(0)
+        os._exit(1)
+    first = os.waitpid(child, 0)[1]
+    if os.fork() == 0:
+        coroutine = refused(queue)
+        asyncio._set_running_loop(None)
+        os._exit(0 if asyncio.new_event_loop().run_until_complete(coroutine) else 1)
+    second = os.wait()[1]
     await queue.close()
+    if os.fork() == 0:
+        asyncio._set_running_loop(None)
+        os._exit(1 if asyncio.new_event_loop().run_until_complete(refused(queue)) else 0)
+    third = os.wait()[1]
+    print(first, second, third)
+
+asyncio.run(main())
+"""
+
+
+async def test_after_fork(tmp_path: Path) -> None:
+    """A child neither uses its parent's queue nor opens one beside it; once the parent has closed it, it may."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", "-c", FORKED, f"sqlite:{tmp_path}/queue.db", stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert said == b"0 0 0\n"
 
 
 async def test_a_backup_while_mail_comes_in(tmp_path: Path) -> None:
