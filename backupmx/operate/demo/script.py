@@ -104,7 +104,7 @@ class Script:
             ran = served.run("quarantine", "release", queue_id, config=self._scene.config)
             step.tell("refused" if ran.status else "released", sample_step.in_short((ran.out + ran.err).strip()))
             step.expect(f"status of quarantine release, {file}", status, ran.status)
-            if status == 0:
+            if status == ran.status == 0:
                 self._appliance.wait_for_event(queue_id, "delivered")
             step.expect(f"{file} at the primary", 1 - status, len(sample_step.received(self._owner, queue_id)))
 
