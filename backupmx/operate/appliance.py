@@ -34,7 +34,7 @@ from pathlib import Path
 
 from backupmx.config import Config, ConfigTrouble, load
 from backupmx.journal import Journal
-from backupmx.operate import deliver, worker
+from backupmx.operate import courier, worker
 from backupmx.operate.policy import read_policy
 from backupmx.receive.listen import open_all
 
@@ -77,7 +77,7 @@ class Appliance:
         self._lock = lock(self._config)
         self._pipe = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        deliver.prepare(self._config, self._journal)
+        courier.prepare(self._config, self._journal)
         self._children = list(self._places(sockets))
         for child in self._children:
             self._start(child)
@@ -102,7 +102,7 @@ class Appliance:
         def receiving(mine: list[socket.socket]) -> Callable[[], int]:
             return lambda: worker.main(self._config, mine, self._pipe[0])
 
-        relay = Child("relay", lambda: deliver.main(self._config, self._pipe[0]))
+        relay = Child("relay", lambda: courier.main(self._config, self._pipe[0]))
         return [relay, *(Child(f"worker {n}", receiving(mine)) for n, mine in enumerate(sockets, 1))]
 
     def _wait(self) -> None:

@@ -14,6 +14,7 @@ from backupmx.operate.cli.options import ago, config_option, json_option, load_c
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
 from backupmx.queue.entry import Queue, QueuedEntry, QueuedRecipient, State
+from backupmx.queue.sqlite import SqliteQueue
 
 _NAMES = {State.QUEUED: "incoming", State.DEFERRED: "deferred", State.HELD: "hold", State.REFUSED: "refused"}
 
@@ -143,7 +144,7 @@ def return_(ids: tuple[str, ...], config_file: str | None) -> None:
     config = load_config(config_file)
     routes = read_policy(config).routes
 
-    async def work(queue: Queue) -> list[str]:
+    async def work(queue: SqliteQueue) -> list[str]:
         missing = []
         for target in ids:
             id, address = split(target)

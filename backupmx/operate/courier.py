@@ -1,0 +1,107 @@
+"""courier: the relay process, from fork to exit, and the queue's own housekeeping.
+
+    prepare   once, in the supervisor, before any child: the queue is opened,
+              brought to this version, swept of what the last life left behind
+    main      one event loop with the relay and a broom for the quarantine
+
+SIGTERM, or the supervisor's death, ends it: attempts are finished or given
+back.  SIGHUP gives the relay new routes; what waits is asked anew for its
+next hop.
+"""
+
+import asyncio
+import time
+
+from backupmx.config import Config, ConfigTrouble, load
+from backupmx.journal import Journal
+from backupmx.net.dns import Resolver
+from backupmx.operate.loop import Told, run
+from backupmx.operate.policy import read_policy
+from backupmx.queue.entry import QueueTrouble
+from backupmx.queue.quarantine import Quarantine
+from backupmx.queue.sqlite import SqliteQueue, open_queue
+from backupmx.queue.wake import Ear
+from backupmx.relay.runner import Relay, RelaySettings
+
+_TIDY_EVERY = 600.0
+
+
+def prepare(config: Config, journal: Journal) -> None:
+    """Before any child runs.  Raises ConfigTrouble when the queue cannot be used."""
+    try:
+        removed = asyncio.run(_sweep(config, journal))
+    except QueueTrouble as trouble:
+        raise ConfigTrouble([f"{config.queue_store}: {trouble}"]) from None
+    if removed:
+        journal.warned(f"{len(removed)} body files of messages that were never acknowledged: removed")
+
+
+async def _sweep(config: Config, journal: Journal) -> list[str]:
+    queue = await open_queue(config.queue_store, journal=journal)
+    try:
+        return list(await queue.sweep())
+    finally:
+        await queue.close()
+
+
+def main(config: Config, supervisor: int) -> int:
+    """The whole life of the relay process."""
+    return run(_relay(config, supervisor))
+
+
+async def _relay(config: Config, supervisor: int) -> int:
+    told = Told(supervisor)
+    journal = Journal(format=config.log.format)
+    ear = Ear(str(config.state_path("")))
+    queue = await open_queue(config.queue_store, journal=journal)
+    resolver = Resolver(config.dns.servers)
+    relay = Relay(queue, read_policy(config).routes, resolver, relay_settings(config), journal)
+    await relay.start()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(relay.run())
+        helpers = [tasks.create_task(_listen(ear, relay)), tasks.create_task(_tidy(queue, config, journal))]
+        while await told.word() == "reload":
+            try:
+                config = load(config.path)
+                await relay.reload(read_policy(config).routes)
+            except ConfigTrouble as trouble:
+                journal.reload_failed(trouble.errors)
+        for helper in helpers:
+            helper.cancel()
+        await relay.stop()
+    ear.close()
+    await resolver.close()
+    await queue.close()
+    return 0
+
+
+async def _listen(ear: Ear, relay: Relay) -> None:
+    while True:
+        await ear.wait(None)
+        relay.wake()
+
+
+async def _tidy(queue: SqliteQueue, config: Config, journal: Journal) -> None:
+    """The quarantine's limits of age and size; trouble with the disk is told, and tried again."""
+    quarantine = Quarantine(queue)
+    while True:
+        try:
+            await quarantine.tidy(time.time(), keep=config.quarantine.keep, max_size=config.quarantine.max_size)
+        except QueueTrouble as trouble:
+            journal.queue_trouble(f"quarantine: {trouble}")
+        await asyncio.sleep(_TIDY_EVERY)
+
+
+def relay_settings(config: Config) -> RelaySettings:
+    """Pure.  [relay] and [queue] as the relay reads them."""
+    relay, queue = config.relay, config.queue
+    return RelaySettings(
+        hostname=config.hostname,
+        helo_name=relay.helo_name or config.hostname,
+        bind_address=relay.bind_address,
+        lifetime=queue.lifetime,
+        retry_min=queue.retry_min,
+        retry_max=queue.retry_max,
+        on_refusal=relay.on_refusal,
+        max_rate=relay.max_rate,
+    )
