@@ -52,8 +52,8 @@ class Spf:
     async def look(self, mail: Mail) -> Finding:
         started = time.monotonic()
         sender, helo = mail.envelope.sender, ascii_domain(mail.client.helo)
-        local, _, domain = sender.rpartition("@")
-        domain = ascii_domain(domain)
+        local, at, domain = sender.rpartition("@")
+        domain = ascii_domain(domain) if at else ""
         asked = [self._result(mail.client.address, "", helo)]
         if sender:
             asked.append(self._result(mail.client.address, f"{local}@{domain}", helo) if domain else _none())

@@ -28,16 +28,37 @@ def spamd_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class Key:
     """An RSA key to sign with, and its record."""
 
-    def __init__(self, bits: int = 2048) -> None:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
-        self.private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        )
-        public = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        self.public = base64.b64encode(public)
-        self.record = b"v=DKIM1; k=rsa; p=" + self.public
+    def __init__(self, private: bytes = b"", public: bytes = b"") -> None:
+        if not private:
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            private = key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+            )
+            der = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            public = base64.b64encode(key.public_key().public_bytes(*der))
+        self.private, self.public = private, public
+        self.record = b"v=DKIM1; k=rsa; p=" + public
+
+
+# 768 bits, which cryptography no longer makes.  Signs nothing but these tests.
+SMALL_PRIVATE = b"""\
+-----BEGIN RSA PRIVATE KEY-----
+MIIBywIBAAJhALvYYve25bx1PvDAp/4NnY31L0P5FCeaYwgoZd/rIZbAa7eqjzk2
+mwPV482BjpQ7ideX+oIHxq4R1u+dhB7iJppmsyoAw6As8XmrZeYmQKHPFkT4WkB+
+0I0zC07QkFqXMwIDAQABAmBb4WPHNrb4j4DR0epZ4d8G6L7NyK+LD4ERJHFwLVqo
+mkYV+F9F5Oe94IkkpBJRfyz+DoGkZIGYqoO6XZjzjz0kSMF0xY3EDZB90giYJTDi
+U1jy/owhnQ0jNEqgtFu4f8ECMQDtQIM82/IMHHPYw0uV8lrwSNA8Da4y2zbmZe7z
+XnBzv9AQmu8QMn+SvLEb4NoWtG8CMQDKsGaSfZ+gxpX4HJL9yWSmC3DYTKJ6tYy9
+i5AJ/Vfh3wMy9qEsQ4J9W5m6UtTD030CMQCishDNVU8hOwm+Zf6Zbz8pc+VIqWEC
+Aw4c5V39io+28JywJm82Pkr5x2f05DbqRwUCMGUMlsaXrJp6BtBgZoPyAKSrdYHQ
+ivyEQHtK9e+VB1hLV4vz2xx3N7oJjdWPcBWE/QIxANgRL3W6mFchQgGOMO/lW2QL
+27xeEF7e4HxSnsHFG3GDYV5HbeCS1LuxA82XL9o8PA==
+-----END RSA PRIVATE KEY-----
+"""
+SMALL_PUBLIC = (
+    b"MHwwDQYJKoZIhvcNAQEBBQADawAwaAJhALvYYve25bx1PvDAp/4NnY31L0P5FCeaYwgoZd/rIZbAa7eqjzk2mwPV482BjpQ7ideX"
+    b"+oIHxq4R1u+dhB7iJppmsyoAw6As8XmrZeYmQKHPFkT4WkB+0I0zC07QkFqXMwIDAQAB"
+)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +68,7 @@ def key() -> Key:
 
 @pytest.fixture(scope="session")
 def small_key() -> Key:
-    return Key(768)
+    return Key(SMALL_PRIVATE, SMALL_PUBLIC)
 
 
 def txt(name: str, text: str) -> str:
@@ -62,7 +83,7 @@ ZONE = [
     "mx1.sender.test. 300 IN A 192.0.2.1",
     txt("elsewhere.test", "v=spf1 ip4:198.51.100.1 -all"),
     txt("soft.test", "v=spf1 ~all"),
-    txt("chain.test", "v=spf1 include:one.chain.test mx ptr exists:%{ir}.list.test -all"),
+    txt("chain.test", "v=spf1 include:one.chain.test mx exists:%{ir}.list.test -all"),
     txt("one.chain.test", "v=spf1 include:two.chain.test ?all"),
     txt("two.chain.test", "v=spf1 a:nowhere.test redirect=soft.test"),
     "chain.test. 300 IN MX 10 mail.chain.test.",
@@ -70,11 +91,10 @@ ZONE = [
     txt("loop.test", "v=spf1 include:loop.test -all"),
     txt("double.test", "v=spf1 -all"),
     txt("double.test", "v=spf1 +all"),
-    txt("broken-include.test", "v=spf1 include:host.servfail.test -all"),
-    txt("early.test", "v=spf1 ip4:192.0.2.1 include:host.servfail.test -all"),
+    txt("broken-include.test", "v=spf1 include:host.refused.test -all"),
+    txt("early.test", "v=spf1 ip4:192.0.2.1 include:host.refused.test -all"),
     txt("huge.test", "v=spf1 " + "ip4:198.51.100.1 " * 600 + "-all"),
     txt("long-term.test", "v=spf1 a:" + "x" * 600 + " -all"),
-    *(txt(f"v{n}.void.test", "v=spf1 -all") for n in range(1)),
     txt("void.test", "v=spf1 a:n1.test a:n2.test a:n3.test a:n4.test +all"),
     txt("many.test", "v=spf1 " + " ".join(f"include:m{n}.test" for n in range(11)) + " +all"),
     *(txt(f"m{n}.test", "v=spf1 ?all") for n in range(11)),
@@ -106,7 +126,7 @@ def zone(key: Key, small_key: Key) -> list[str]:
 @pytest.fixture(scope="session")
 def dns_server(tmp_path_factory: pytest.TempPathFactory, zone: list[str]) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("unbound")
-    with unbound(folder, zone, servfail=["servfail.test."], silent=["silent.test."]) as server:
+    with unbound(folder, zone, refused=["refused.test."]) as server:
         yield server
 
 

@@ -2,7 +2,8 @@
 
 All records live in one root zone, so nothing is ever asked of the network.
     zone       lines of a zone file, names absolute: "example.test. 300 IN TXT ..."
-    servfail   names below which every answer is SERVFAIL (their server is a closed port)
+    refused    names below which every answer is REFUSED, at once
+    servfail   names below which every answer is SERVFAIL, after seconds (their server is a closed port)
     silent     names below which no answer ever comes
 """
 
@@ -40,7 +41,7 @@ server:
     insecure-lan-zones: yes
     local-zone: "127.in-addr.arpa." nodefault
     local-zone: "test." nodefault
-    {silent}
+    {local}
 auth-zone:
     name: "."
     zonefile: "{folder}/zone"
@@ -71,7 +72,13 @@ def free_port() -> int:
 
 @contextmanager
 def unbound(
-    folder: Path, zone: Sequence[str], *, servfail: Sequence[str] = (), silent: Sequence[str] = (), anchor: str = ""
+    folder: Path,
+    zone: Sequence[str],
+    *,
+    refused: Sequence[str] = (),
+    servfail: Sequence[str] = (),
+    silent: Sequence[str] = (),
+    anchor: str = "",
 ) -> Iterator[str]:
     """-> "127.0.0.1:PORT" while it runs."""
     program = required("unbound")
@@ -81,7 +88,11 @@ def unbound(
         port=port,
         modules="validator iterator" if anchor else "iterator",
         anchor=f'trust-anchor: "{anchor}"' if anchor else "",
-        silent="\n    ".join(f'local-zone: "{name}" always_deny' for name in silent),
+        local="\n    ".join(
+            f'local-zone: "{name}" {kind}'
+            for names, kind in ((silent, "always_deny"), (refused, "always_refuse"))
+            for name in names
+        ),
         servfail="\n".join(
             f'stub-zone:\n    name: "{name}"\n    stub-addr: 127.0.0.1@{free_port()}' for name in servfail
         ),
