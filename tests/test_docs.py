@@ -75,3 +75,16 @@ def test_links_lead_somewhere(page: str, target: str) -> None:
 def test_index_names_every_page() -> None:
     """docs/index.md leads to every page."""
     assert [name for name in PAGES if name != "index.md" and f"]({name})" not in PAGES["index.md"]] == []
+
+
+def test_readme_tells_the_demo_as_it_is() -> None:
+    """The last line of the demo in README.md is the one it prints."""
+    from backupmx.operate.demo.primary import Primary
+    from backupmx.operate.demo.scene import Scene
+    from backupmx.operate.demo.screen import last_line
+    from backupmx.operate.demo.script import Script
+    from backupmx.operate.demo.served import Served
+
+    primary = Primary("p.example", 0)
+    steps = len(Script(Scene(ROOT, 0, {}, "", ()), Served(ROOT), primary, primary).plan())
+    assert f"    {last_line(steps, steps)}\n" in (ROOT / "README.md").read_text("utf-8")
