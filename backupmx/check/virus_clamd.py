@@ -32,6 +32,9 @@ from backupmx.mail.message import Buffer, Message
 _CHUNK = 256 << 10
 _VERSION_SECONDS = 600.0
 # freshclam reloads clamd a few times a day; X-Virus-Scanned may lag this long behind.
+_MAIL = b"From backupmx\r\n"
+# clamd tells mail by its first line and decodes attachments only in mail; a message that begins with
+# DKIM-Signature: is none to it.  clamav-milter begins with such a line too.
 _FOUND = re.compile(rb"stream: (.+) FOUND")
 
 
@@ -86,11 +89,11 @@ def signature(answer: bytes) -> str:
 def _instream(message: Message) -> Iterator[Buffer]:
     """The command, each chunk after its length, an empty chunk.  A small message is one send."""
     if message.size <= _CHUNK:
-        content = b"".join(message.chunks())
-        yield b"zINSTREAM\0" + len(content).to_bytes(4, "big") + content + bytes(4 if content else 0)
+        content = _MAIL + b"".join(message.chunks())
+        yield b"zINSTREAM\0" + len(content).to_bytes(4, "big") + content + bytes(4)
         return
     yield b"zINSTREAM\0"
-    for piece in message.chunks():
+    for piece in (_MAIL, *message.chunks()):
         for at in range(0, len(piece), _CHUNK):
             chunk = piece[at : at + _CHUNK]
             yield len(chunk).to_bytes(4, "big")

@@ -9,8 +9,10 @@ from backupmx.check.virus import Scan
 from backupmx.check.virus_clamd import Clamd, signature
 from backupmx.check.wire import Address
 from backupmx.mail.message import Message
+from tests.check.conftest import Key
 from tests.check.faults import closes, engine, hangs, in_turn, says
 from tests.check.messages import EICAR, MIXED, attached, mail
+from tests.check.signing import sealed, signed
 from tests.neighbours.clamd import STREAM_MAX
 
 
@@ -36,6 +38,11 @@ class TestRealClamd:
         body = (b"\r\n", memoryview(attached(b"\0" * 400_000)), b"", memoryview(attached(EICAR)))
         scan = await clamd.scan(Message((MIXED, *mail().message.headers), body))
         assert scan.signature == "Eicar-Test-Signature.UNOFFICIAL"
+
+    async def test_whatever_its_first_headers_are(self, clamd: Clamd, key: Key) -> None:
+        """clamd knows mail by how it begins; signatures on top must not hide an attachment."""
+        sample = signed(sealed(mail(attached(EICAR), MIXED), key.private), key.private)
+        assert (await clamd.scan(sample.message)).signature == "Eicar-Test-Signature.UNOFFICIAL"
 
     async def test_no_content(self, clamd: Clamd) -> None:
         """A message without header and body is clean."""
