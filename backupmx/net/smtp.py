@@ -211,7 +211,10 @@ class Connection(asyncio.Protocol):
         self.name = lines[0].decode("ascii", "replace").partition(" ")[0]
 
     async def _start_tls(self, helo: str, tls: ssl.SSLContext, server_name: str) -> None:
-        code, _ = await self._ask(b"STARTTLS\r\n", self._timeouts.hello, "sending STARTTLS")
+        try:
+            code, _ = await self._ask(b"STARTTLS\r\n", self._timeouts.tls, "sending STARTTLS")
+        except Unreachable as error:
+            raise TlsTrouble(str(error), error.status) from None
         if code != 220:
             return  # It changed its mind: in clear, over this same connection.
         assert self._transport is not None

@@ -26,18 +26,18 @@ def whole(chunks: Iterable[Buffer]) -> bytes:
 def pieces(chunks: Iterable[Buffer], piece: int = PIECE) -> Iterator[bytes]:
     """The same for a large one, in pieces; the last one is the final dot."""
     at_start = True  # of a line
-    held = b""  # a CR at the end of a piece: LF may follow
+    held = b""  # CRs at the end of a piece: LF may follow
     for chunk in chunks:
         for begin in range(0, len(chunk), piece):
             data = held + bytes(chunk[begin : begin + piece])
-            held = b"\r" if data.endswith(b"\r") else b""
-            data = canonical(data[:-1] if held else data)
+            held = data[len(data.rstrip(b"\r")) :] if data.endswith(b"\r") else b""
+            data = canonical(data[: len(data) - len(held)])
             if not data:
                 continue
             dot = b"." if at_start and data.startswith(b".") else b""
             at_start = data.endswith(b"\r\n")
             yield dot + data.replace(b"\r\n.", b"\r\n..")
-    if held:  # a bare CR ends the message: a blank, as `canonical` has it
-        yield b" "
+    if held:  # bare CRs end the message: blanks, as `canonical` has it
+        yield b" " * len(held)
         at_start = False
     yield b".\r\n" if at_start else b"\r\n.\r\n"

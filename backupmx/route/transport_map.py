@@ -125,7 +125,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Physical lines joined, each with the number of its first."""
     number, logical = 0, ""
     for count, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
         if line[0] in " \t" and logical:
             logical += line.rstrip()
