@@ -6,7 +6,6 @@ in a cache of bounded size; several who ask the same at once share one query.
 A truncated answer is asked again over TCP.
 
     receive.session --reverse--> Resolver <--lookup-- relay, check
-    worker threads (pyspf, dkimpy) --Blocking.lookup--> the same cache
 
 Trouble
     DNSTrouble   no server answered in time, or all said SERVFAIL or REFUSED.
@@ -17,6 +16,9 @@ Trouble
 
 Names are absolute: no search list, no /etc/hosts (Postfix: smtp_host_lookup =
 dns).  `localhost` is answered here (RFC 6761 6.3).
+
+pyspf and dkimpy ask synchronously.  No thread waits for them: what they need is
+looked up before they run (check.spf, check.dkim).
 
 Why not getaddrinfo for addresses?  It blocks a thread each, has no TTL and
 cannot tell "no such name" from "no answer".
@@ -145,10 +147,6 @@ class Resolver:
             pass  # "cannot tell" is "unknown" too: a client's name decides nothing here
         return "unknown"
 
-    def blocking(self, loop: asyncio.AbstractEventLoop, deadline: float) -> "Blocking":
-        """This resolver for a worker thread, for `deadline` seconds from now."""
-        return Blocking(self, loop, time.monotonic() + deadline)
-
     async def close(self) -> None:
         """Queries still on their way are given up."""
         tasks = list(self._asking.values())
@@ -212,42 +210,6 @@ class Resolver:
             response: dns.message.QueryMessage = none.response(qname)  # type: ignore[no-untyped-call]
             return _nothing(response)
         return _something(answer)
-
-
-class Blocking:
-    """The resolver as a worker thread sees it: `lookup` waits.
-
-    pyspf and dkimpy ask their questions synchronously.  Every question goes to
-    the event loop and so to the same cache.  After the deadline, or `end()`,
-    each raises DNSTrouble at once: a thread cannot be cancelled, but it stops
-    at its next question.
-    """
-
-    def __init__(self, resolver: Resolver, loop: asyncio.AbstractEventLoop, until: float) -> None:
-        self._resolver = resolver
-        self._loop = loop
-        self._until = until
-
-    def lookup(self, name: str, rdtype: str) -> Answer:
-        """As Resolver.lookup, from another thread than the loop's.  Raises DNSTrouble."""
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise DNSTrouble(f"{name} {rdtype}: out of time")
-        question = self._resolver.lookup(name, rdtype)
-        try:
-            future = asyncio.run_coroutine_threadsafe(question, self._loop)
-        except RuntimeError:  # the loop is closed: we are shutting down
-            question.close()
-            raise DNSTrouble(f"{name} {rdtype}: shutting down") from None
-        try:
-            return future.result(left)
-        except (TimeoutError, asyncio.CancelledError):
-            future.cancel()
-            raise DNSTrouble(f"{name} {rdtype}: out of time") from None
-
-    def end(self) -> None:
-        """Nobody waits for the thread any more."""
-        self._until = 0.0
 
 
 def _stub(servers: Sequence[str], timeout: float) -> dns.asyncresolver.Resolver:

@@ -5,6 +5,7 @@ All records live in one root zone, so nothing is ever asked of the network.
     refused    names below which every answer is REFUSED, at once
     servfail   names below which every answer is SERVFAIL, after seconds (their server is a closed port)
     silent     names below which no answer ever comes
+    anchor     the root's DNSKEY, when the zone is signed: answers are validated
 """
 
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-_SOA = ". 60 IN SOA ns.test. root.test. 1 3600 600 86400 60\n. 60 IN NS ns.test.\nns.test. 60 IN A 127.0.0.1\n"
+SOA = ". 60 IN SOA ns.test. root.test. 1 3600 600 86400 60\n. 60 IN NS ns.test.\nns.test. 60 IN A 127.0.0.1\n"
 _STUB = 'stub-zone:\n    name: "{name}"\n    stub-addr: 127.0.0.1@{port}'
 _CONFIGURATION = """\
 server:
@@ -99,7 +100,7 @@ def unbound(
     )
     (folder / "unbound.conf").write_text(text)
     lines = "\n".join(zone) + "\n"
-    (folder / "zone").write_text(lines if " SOA " in lines else _SOA + lines)
+    (folder / "zone").write_text(lines if " SOA " in lines else SOA + lines)
     process = subprocess.Popen([program, "-d", "-c", str(folder / "unbound.conf")], stderr=subprocess.PIPE)
     try:
         _wait_for(port, process, folder)

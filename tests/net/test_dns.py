@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import dns.dnssec
+import dns.zone
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from backupmx.net.dns import DNSTrouble, Resolver, _nameserver
-from tests.neighbours.unbound import unbound
+from tests.neighbours.unbound import SOA, unbound
 
 ZONE = [
     "example.test. 300 IN MX 10 mx1.example.test.",
@@ -194,35 +197,17 @@ class TestReverse:
 
 
 @pytest.mark.neighbours
-class TestBlocking:
-    async def test_from_a_thread(self, server: str) -> None:
-        """A worker thread takes its look-ups from the same cache."""
+async def test_secure(tmp_path: Path) -> None:
+    """What the server validated with DNSSEC is said to be so, also that there is nothing."""
+    zone = dns.zone.from_text(SOA + "signed.test. 300 IN A 192.0.2.1\n", origin=".", relativize=False)
+    key = ec.generate_private_key(ec.SECP256R1())
+    record = dns.dnssec.make_dnskey(key.public_key(), dns.dnssec.Algorithm.ECDSAP256SHA256, flags=257)
+    dns.dnssec.sign_zone(zone, keys=[(key, record)], dnskey_ttl=300, lifetime=86400)
+    anchor = f". IN DNSKEY {record.to_text()}"
+    with unbound(tmp_path, zone.to_text(relativize=False).splitlines(), anchor=anchor) as server:
         resolver = Resolver([server])
-        bridge = resolver.blocking(asyncio.get_running_loop(), 5)
-        answer = await asyncio.to_thread(bridge.lookup, "mx1.example.test", "A")
-        assert answer.records == ("192.0.2.1",)
-
-    async def test_deadline(self, server: str) -> None:
-        """A thread waits no longer than the check it works for."""
-        bridge = Resolver([server]).blocking(asyncio.get_running_loop(), 0.2)
-        for _ in range(2):
-            with pytest.raises(DNSTrouble):
-                await asyncio.to_thread(bridge.lookup, "host.silent.test", "A")
-
-    async def test_ended(self, server: str) -> None:
-        """A thread nobody waits for any more gets no answers."""
-        bridge = Resolver([server]).blocking(asyncio.get_running_loop(), 60)
-        bridge.end()
-        with pytest.raises(DNSTrouble):
-            await asyncio.to_thread(bridge.lookup, "mx1.example.test", "A")
-
-    def test_loop_is_gone(self) -> None:
-        """A thread that outlives the server's loop gets trouble, not an error."""
-        loop = asyncio.new_event_loop()
-        bridge = Resolver(["127.0.0.1:1"]).blocking(loop, 60)
-        loop.close()
-        with pytest.raises(DNSTrouble):
-            bridge.lookup("example.test", "A")
+        answers = [await resolver.lookup(name, "A") for name in ("signed.test", "nowhere.test")]
+    assert [(a.records, a.exists, a.secure) for a in answers] == [(("192.0.2.1",), True, True), ((), False, True)]
 
 
 @pytest.mark.parametrize(
