@@ -173,6 +173,7 @@ class SqliteQueue:
         for id, why in loaded.damaged:
             await self._writer.submit(claims.SET_ASIDE, (id, f"damaged: {why}"))
             self._journal.damaged(id, why)
+        await asyncio.gather(*(self._writer.submit(claims.GIVE_BACK, one) for one in loaded.left))
         return loaded.claims
 
     # Next hops

@@ -25,23 +25,33 @@ from backupmx.queue.schema import Connection
 _ENTRIES = f"SELECT {','.join(ENTRY)} FROM entry"  # noqa: S608 our own names
 _SOME_ENTRIES = f"{_ENTRIES} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608
 
+_AT_ONCE = 64 << 20
+"""Octets verified for one claim; with more the first message would wait for the last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     claims: list[Claim]
     damaged: list[tuple[str, str]]
     """(id, what is wrong)"""
+    left: list[tuple[str, list[str]]]
+    """(id, addresses) that were too much for one claim."""
 
 
 def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
     """In the order of the leases.  An entry that an operator deleted meanwhile is not there any more."""
-    loaded = Loaded([], [])
+    loaded = Loaded([], [], [])
+    octets = 0
     keys = json.dumps([one.entry for one in leased])
     rows = db.execute(_SOME_ENTRIES, (keys,)).fetchall()
     entries = {row[0]: stored(row) for row in rows}
     for one in leased:
         if (entry := entries.get(one.entry)) is None:
             continue
+        if octets > _AT_ONCE:
+            loaded.left.append((entry.id, [r.address for r in one.recipients]))
+            continue
+        octets += entry.size
         try:
             loaded.claims.append(_claim(entry, one, _verified(entry, bodies)))
         except Damaged as damage:

@@ -45,6 +45,7 @@ class Ear:
             os.unlink(self._path)
         self._socket.bind(self._path)
         os.chmod(self._path, 0o600)
+        self._inode = os.stat(self._path).st_ino
         asyncio.get_running_loop().add_reader(self._socket, self._heard)
 
     async def wait(self, timeout: float | None) -> bool:
@@ -60,7 +61,7 @@ class Ear:
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
-        if os.path.lexists(self._path):
+        if os.path.lexists(self._path) and os.stat(self._path).st_ino == self._inode:  # else our successor's
             os.unlink(self._path)
 
     def _heard(self) -> None:

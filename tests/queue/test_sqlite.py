@@ -11,6 +11,7 @@ import pytest
 
 from backupmx.journal import Journal
 from backupmx.mail.message import Spool
+from backupmx.queue import stock
 from backupmx.queue.entry import QueueFull, QueueTrouble, State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.contract import LEASE, QueueContract
@@ -133,6 +134,17 @@ async def test_sweep(queue: SqliteQueue) -> None:
     assert await queue.sweep() == ["orphan"]
     assert os.listdir(queue.body_folder) == [new.id]
     assert len(await queue.claim(HOP, 1, NOW, LEASE)) == 1
+
+
+async def test_a_claim_of_large_mail_is_short(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large mail is claimed a few messages at a time, so that the first need not wait until the last is verified."""
+    monkeypatch.setattr(stock, "_AT_ONCE", 500_000)
+    for age in range(5):
+        await queue.put(entry(arrived=NOW - age, body=LARGE))
+    sizes = []
+    while claims := await queue.claim(HOP, 9, NOW, LEASE):
+        sizes.append(len(claims))
+    assert sizes == [2, 2, 1]
 
 
 # Damage

@@ -35,5 +35,7 @@ async def test_in_the_place_of_one_that_died(tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(tmp_path / NAME).st_mode) == 0o600
     first.close()
     bell.ring()
+    assert await second.wait(10) is True
     bell.close()
     second.close()
+    assert os.listdir(tmp_path) == []
