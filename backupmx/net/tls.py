@@ -21,6 +21,7 @@ clear, which is no worse (RFC 7435).
 Standards: RFC 3207; RFC 6066 section 3 (SNI).
 """
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from pathlib import Path
 
 _KEY = b"PRIVATE KEY-----"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_ENCRYPTED = re.compile(rb"BEGIN ENCRYPTED|^Proc-Type: *4, *ENCRYPTED", re.MULTILINE)  # OpenSSL would ask for it
 _LOOK_EVERY = 1.0
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -135,8 +137,7 @@ def _context(files: Sequence[Path], errors: list[str]) -> ssl.SSLContext:
     pairs = _pairs(files, errors)
     for key, chain in pairs:
         try:
-            # A password of "" fails where none would ask on the terminal.
-            context.load_cert_chain(chain, key, password=lambda: "")
+            context.load_cert_chain(chain, key)
         except ssl.SSLError as error:
             errors.append(f"{chain}: {_remedy(error, key)}")
         except OSError as error:
@@ -156,6 +157,9 @@ def _pairs(files: Sequence[Path], errors: list[str]) -> list[tuple[Path, Path]]:
             return []
         if _KEY in text:
             key = file
+        if _ENCRYPTED.search(text):
+            errors.append(f"{file}: the key has a password; store it without one")
+            return []
         if _CERTIFICATE in text and key is not None:
             pairs.append((key, file))
             key = None
@@ -171,8 +175,6 @@ def _remedy(error: ssl.SSLError, key: Path) -> str:
     match error.reason:
         case "KEY_VALUES_MISMATCH":
             return f"its first certificate is not for the key in {key}; put the server's own certificate first"
-        case "BAD_DECRYPT" | "BAD_PASSWORD_READ" | "PROBLEMS_GETTING_PASSWORD":
-            return f"the key in {key} has a password; store it without one"
         case reason:
             return f"OpenSSL says {reason or error}; is it PEM, complete and undamaged?"
 

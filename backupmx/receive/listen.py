@@ -19,9 +19,10 @@ a second costs less than serving one.
 import asyncio
 import errno
 import os
+import re
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import ExitStack
 
 from backupmx.journal import Journal
@@ -33,6 +34,11 @@ from backupmx.receive.service import Accept, Service
 from backupmx.receive.session import Session
 
 BACKLOG = 1024
+
+_LAST_WORDS = 1.0
+"""Seconds for clients to read that we stop."""
+
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([0-9.]+)):([0-9]{1,5})", re.ASCII)
 
 # FreeBSD shares connections out only among sockets with SO_REUSEPORT_LB (sys/socket.h), which Python has no name for.
 _REUSE_PORT = 0x00010000 if sys.platform.startswith("freebsd") else socket.SO_REUSEPORT
@@ -60,9 +66,11 @@ def address_of(listening: socket.socket) -> str:
 
 
 def _open(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    match = _ADDRESS.fullmatch(address)
+    if not match:
+        raise OSError(errno.EINVAL, 'write "0.0.0.0:25" or "[::]:25"', address)
+    host, port = match[1] or match[2], match[3]
+    family = socket.AF_INET6 if match[1] else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     try:
         opened.setblocking(False)
@@ -72,9 +80,9 @@ def _open(address: str) -> socket.socket:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind((host, int(port)))
         opened.listen(BACKLOG)
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, OverflowError) as error:
         opened.close()
-        number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+        number = getattr(error, "errno", None) or errno.EINVAL
         raise OSError(number, os.strerror(number), address) from None
     return opened
 
@@ -122,11 +130,8 @@ class Door:
             server.close()
         for session in list(service.sessions):
             session.stop()
-        try:
-            async with asyncio.timeout(timeout):
-                await service.empty()
-        except TimeoutError:
-            pass  # what is left is dropped below
+        await _within(timeout, service.quiet())
+        await _within(min(timeout, _LAST_WORDS), service.empty())
         for session in list(service.sessions):
             session.abort()
         for task in list(service.tasks):
@@ -139,3 +144,12 @@ class Door:
         now = asyncio.get_running_loop().time()
         for session in [s for s in self.service.sessions if s.deadline < now]:
             session.timed_out()
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> None:
+    """What is not done then is not waited for."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        pass

@@ -78,11 +78,19 @@ class Service:
         self.tasks.discard(task)
         self.left.set()
 
+    async def quiet(self) -> None:
+        """Returns when everybody has had our last word and nothing runs."""
+        while self.tasks or any(not session.parting for session in self.sessions):
+            await self._change()
+
     async def empty(self) -> None:
         """Returns when nobody is here and nothing runs."""
-        while self.sessions or self.tasks:
-            self.left.clear()
-            await self.left.wait()
+        while self.tasks or self.sessions:
+            await self._change()
+
+    async def _change(self) -> None:
+        self.left.clear()
+        await self.left.wait()
 
 
 def _ehlo(settings: SmtpSettings, starttls: bool) -> bytes:

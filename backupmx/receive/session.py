@@ -93,12 +93,12 @@ class Session(Wire):
     def smtp_QUIT(self, argument: bytes) -> Answer:
         if argument:
             return command.QUIT_SYNTAX
-        self._ending = True
+        self.parting = True
         return command.BYE
 
     def other_protocol(self, argument: bytes) -> Answer:
         """A web browser that somebody makes talk to us (smtpd_forbidden_commands)."""
-        self._ending = True
+        self.parting = True
         return command.NOT_SMTP
 
     @syntax("STARTTLS", when="tls_context")

@@ -76,11 +76,11 @@ class Wire(SMTP):
         self.client = Client("", 0)
         self.deadline = math.inf
         self.in_content = False
+        self.parting = False  # our last word is said
         self.errors = 0
         self._buffer = b""
         self._busy = False  # a verb has not answered yet
         self._choked = False  # the client does not read
-        self._ending = False  # our last word is said
         self._eof = False  # the client's last word is said
         self._overlong = False  # the rest of a command that was too long is to come
         self._naming: asyncio.Task[None] | None = None
@@ -150,7 +150,7 @@ class Wire(SMTP):
             self.service.journal.connected(self.client)
 
     def data_received(self, data: bytes) -> None:
-        if self._ending:
+        if self.parting:
             return
         try:
             if self.in_content:
@@ -182,7 +182,7 @@ class Wire(SMTP):
         journal = self.service.journal
         if self._naming is not None:
             journal.connected(self.client)
-        if not self._ending:
+        if not self.parting:
             journal.lost(self.client, self._verb)
         journal.disconnected(self.client, self._account())
 
@@ -197,7 +197,7 @@ class Wire(SMTP):
 
     def timed_out(self) -> None:
         """`deadline` has passed: a reason, or the end when our last word was not even read."""
-        if self._ending:
+        if self.parting:
             self.abort()
             return
         self.service.journal.timed_out(self.client, self._verb)
@@ -205,7 +205,7 @@ class Wire(SMTP):
 
     def stop(self) -> None:
         """We are told to stop: at a command border this is the end; a message that comes in is finished."""
-        if not self._busy and not self.in_content and not self._ending:
+        if not self._busy and not self.in_content and not self.parting:
             self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
 
     def abort(self) -> None:
@@ -221,7 +221,8 @@ class Wire(SMTP):
     def _part(self) -> None:
         """No more from us.  What a client still sends is read and dropped: closing on unread bytes resets the
         connection, and the reset would overtake our last word."""
-        self._ending = True
+        self.parting = True
+        self.service.left.set()
         self.deadline = self.loop.time() + _LAST_WORDS
         if self.transport is None:
             return
@@ -248,7 +249,7 @@ class Wire(SMTP):
         """Obey every whole command that is here, as long as each is answered at once."""
         replies: list[bytes] = []
         at = 0
-        while not (self._busy or self._ending or self._choked or self.in_content):
+        while not (self._busy or self.parting or self._choked or self.in_content):
             end = self._buffer.find(b"\n", at)
             if end < 0:
                 break
@@ -259,7 +260,7 @@ class Wire(SMTP):
             return
         if replies:
             self.transport.write(b"".join(replies))
-        if self._ending:
+        if self.parting:
             self._part()
         elif self.in_content:
             if self._buffer:
@@ -303,7 +304,7 @@ class Wire(SMTP):
         """After some errors the client waits, after too many it goes (smtpd_soft_error_limit, hard)."""
         settings = self.service.settings
         if self.errors > settings.hard_error_limit:
-            self._ending = True
+            self.parting = True
             return reply + line(self._named_reply(421, "4.7.0", "Error: too many errors"))
         spared = not settings.error_delay or self.client.address in self.service.spared
         if spared or self.errors < settings.soft_error_limit:
@@ -341,7 +342,7 @@ class Wire(SMTP):
             self._commands()
         if self._busy or self.transport is None or self.transport.is_closing():
             return
-        if self._ending or self._eof:
+        if self.parting or self._eof:
             self._part()
         elif self.service.stopping:
             self.stop()
@@ -370,7 +371,8 @@ class Wire(SMTP):
     async def start_tls(self, context: ssl.SSLContext) -> Tls | None:
         """Turn to TLS; None: it failed and the connection is gone.
 
-        RFC 3207 4.2: what the client sent ahead is forgotten before it is read.
+        RFC 3207 4.2: what the client sent ahead is forgotten.  Nothing can come in clear between that and
+        the handshake: reading stops here, and start_tls changes the protocol before it waits.
         """
         before, self._buffer = self.transport, b""
         if before is None:
@@ -387,10 +389,10 @@ class Wire(SMTP):
             secured = None
         if secured is None or self.transport is None:
             before.abort()
-            self._ending = True
+            self.parting = True
             self.connection_lost(None)
             return None
-        self.transport, self._buffer = secured, b""
+        self.transport = secured  # what is in the buffer now came encrypted, with the end of the handshake
         self.session = self._create_session()
         negotiated = secured.get_extra_info("ssl_object")
         name, version, bits = negotiated.cipher()

@@ -1,6 +1,7 @@
 """A Door on a free port of loopback, and a client that reads replies one by one."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,14 @@ class Running:
         """The log without stamps: "backupmx/smtpd: ..."."""
         return [line.decode().partition("]: ")[2].rstrip() for line in self.log]
 
+    async def gone(self) -> None:
+        """Returns when the door knows of no client any more."""
+        service = self.door.service
+        async with asyncio.timeout(PATIENCE):
+            while service.sessions:
+                service.left.clear()
+                await service.left.wait()
+
     async def connect(self) -> "Talk":
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         talk = Talk(reader, writer)
@@ -100,6 +109,20 @@ class Talk:
     async def begin(self, to: str = "user@example.jp") -> str:
         """From EHLO to 354."""
         return await self.say("EHLO client.example", "MAIL FROM:<a@b.example>", f"RCPT TO:<{to}>", "DATA")
+
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """The client's side of a TLS handshake."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        async with asyncio.timeout(PATIENCE):
+            transport = await loop.start_tls(
+                self.writer.transport, protocol, context, server_hostname="mx2.example.net"
+            )
+        assert transport is not None
+        protocol.connection_made(transport)
+        self.before = self.writer  # a writer that is forgotten closes its transport
+        self.reader, self.writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def closed(self) -> bool:
         async with asyncio.timeout(PATIENCE):
