@@ -3,7 +3,7 @@
 All records live in one root zone, so nothing is ever asked of the network.
     zone       lines of a zone file, names absolute: "example.test. 300 IN TXT ..."
     refused    names below which every answer is REFUSED, at once
-    servfail   names below which every answer is SERVFAIL, after seconds (their server is a closed port)
+    servfail   names below which every answer is SERVFAIL (their server is a closed port)
     silent     names below which no answer ever comes
     anchor     the root's DNSKEY, when the zone is signed: answers are validated
 """
@@ -20,7 +20,11 @@ from pathlib import Path
 import pytest
 
 SOA = ". 60 IN SOA ns.test. root.test. 1 3600 600 86400 60\n. 60 IN NS ns.test.\nns.test. 60 IN A 127.0.0.1\n"
-_STUB = 'stub-zone:\n    name: "{name}"\n    stub-addr: 127.0.0.1@{port}'
+_BROKEN = """\
+stub-zone:
+    name: "{name}"
+    stub-addr: 127.0.0.1@{port}
+"""
 _CONFIGURATION = """\
 server:
     directory: "{folder}"
@@ -38,6 +42,8 @@ server:
     do-not-query-localhost: no
     module-config: "{modules}"
     {anchor}
+    outbound-msg-retry: 1
+    unknown-server-time-limit: 50
     unblock-lan-zones: yes
     insecure-lan-zones: yes
     local-zone: "127.in-addr.arpa." nodefault
@@ -94,9 +100,7 @@ def unbound(
             for names, kind in ((silent, "always_deny"), (refused, "always_refuse"))
             for name in names
         ),
-        servfail="\n".join(
-            f'stub-zone:\n    name: "{name}"\n    stub-addr: 127.0.0.1@{free_port()}' for name in servfail
-        ),
+        servfail="".join(_BROKEN.format(name=name, port=free_port()) for name in servfail),
     )
     (folder / "unbound.conf").write_text(text)
     lines = "\n".join(zone) + "\n"
