@@ -285,7 +285,9 @@ class Session(Wire):
             reply = await self.service.accept(self.client, envelope, content, queue_id)
         except QueueTrouble as trouble:
             reply = trouble.reply
-        # Not after any other exception: a bug behind the commit must not take the queue's file away.
+            if type(trouble) not in (QueueTrouble, QueueFull):
+                return reply  # a kind that cannot say whether the commit was made: the file waits for the sweep
+        # Not after any other exception either: a bug behind the commit must not take the queue's file away.
         body.discard()
         return reply
 

@@ -57,7 +57,8 @@ def test_names(authority: trustme.CA, tmp_path: Path) -> None:
         write(authority, tmp_path, name)
     sni = tmp_path / "tls_sni.map"
     sni.write_text(
-        "# names\nMX.example.jp mx.example.jp.key mx.example.jp.pem\n.example.org\tmx.example.org.key, mx.example.org.pem\n"
+        "# names\nMX.example.jp mx.example.jp.key mx.example.jp.pem\n"
+        ".example.org\tmx.example.org.key, mx.example.org.pem\n"
     )
     server = ServerTls(chain, sni)
     asked = ("mx.example.jp", "a.b.example.org", "example.org", "other.example", None)

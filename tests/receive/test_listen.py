@@ -29,7 +29,7 @@ def test_one_port_for_all_workers() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:smtp", "nonsense", "192.0.2.1:25", "[::1:25", ""])
 def test_an_address_that_cannot_be_used(address: str) -> None:
     """The error names the address; what was opened before it is closed."""
-    with pytest.raises(OSError, match=".") as error:
+    with pytest.raises(OSError, match=r".") as error:
         open_sockets(["127.0.0.1:0", address])
     assert error.value.filename == address
 

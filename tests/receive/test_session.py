@@ -200,9 +200,16 @@ async def test_large_messages_are_spooled(tmp_path: Path) -> None:
         assert expected == len(os.listdir(tmp_path))
 
 
-@pytest.mark.parametrize("raises", [ValueError("bug"), QueueTrouble("disk")])
-async def test_spool_files_after_trouble(tmp_path: Path, raises: Exception) -> None:
-    """After a refusal the file goes; after a bug it stays, because the queue may have taken it: the sweep decides."""
+class Uncertain(QueueTrouble):
+    """As the queue's: whether it was committed only a crash would tell."""
+
+
+@pytest.mark.parametrize(
+    ("raises", "expected"),
+    [(QueueTrouble("disk"), 0), (QueueFull("disk"), 0), (Uncertain(), 1), (ValueError("bug"), 1)],
+)
+async def test_spool_files_after_trouble(tmp_path: Path, raises: Exception, expected: int) -> None:
+    """The file goes when nothing was stored, and stays for the sweep where the queue may have taken it."""
 
     async def fail(taken: Taken) -> None:
         raise raises
@@ -210,9 +217,9 @@ async def test_spool_files_after_trouble(tmp_path: Path, raises: Exception) -> N
     async with running(Recorder(before=fail), spool_folder=str(tmp_path), spool_above=10) as door:
         talk = await door.connect()
         await talk.begin()
-        await talk.say(b"0123456789abc\r\n" * 10 + b".")
+        assert (await talk.say(b"0123456789abc\r\n" * 10 + b".")).startswith("45")
         await talk.close()
-    assert int(isinstance(raises, ValueError)) == len(os.listdir(tmp_path))
+    assert len(os.listdir(tmp_path)) == expected
 
 
 async def test_a_spool_that_cannot_be_written(tmp_path: Path) -> None:
@@ -222,7 +229,7 @@ async def test_a_spool_that_cannot_be_written(tmp_path: Path) -> None:
         await talk.begin()
         assert str(QueueTrouble.reply) == await talk.say(b"0123456789abc\r\n" * 100_000 + b".")
         await talk.begin()
-        assert (await talk.say("small\r\n.")).startswith("451" if len("small\r\n") > 10 else "250")
+        assert (await talk.say("small\r\n.")).startswith("250 ")
         await talk.close()
 
 
@@ -280,8 +287,9 @@ async def test_odd_messages_get_a_reply(content: bytes) -> None:
 
 
 WORDS = [
-    b"EHLO x", b"HELO", b"MAIL FROM:<a@b.example>", b"MAIL FROM:<>", b"RCPT TO:<user@example.jp>", b"DATA", b".", b"RSET",
-    b"NOOP", b"VRFY x", b"HELP", b"\0", b"\xff\xfe", b" ", b"SIZE=1", b"STARTTLS", b"\r", b"\n", b"\r\n", b"\r\n.\r\n",
+    b"EHLO x", b"HELO", b"MAIL FROM:<a@b.example>", b"MAIL FROM:<>", b"RCPT TO:<user@example.jp>", b"DATA", b".",
+    b"RSET", b"NOOP", b"VRFY x", b"HELP", b"\0", b"\xff\xfe", b" ", b"SIZE=1", b"STARTTLS", b"\r", b"\n", b"\r\n",
+    b"\r\n.\r\n",
 ]  # fmt: skip
 
 
