@@ -98,14 +98,11 @@ def signatures_of(message: Message) -> list[bytes]:
 
 async def look_up_keys(resolver: Resolver, names: Iterable[str]) -> tuple[Keys, Mapping[str, str]]:
     """-> key records by name, and why there is none for a while; a name in neither has none."""
-    wanted = list(dict.fromkeys(names))
-    answers = await asyncio.gather(*(resolver.lookup(name, "TXT") for name in wanted), return_exceptions=True)
+    answers = await resolver.lookups((name, "TXT") for name in dict.fromkeys(names))
     keys, trouble = dict[str, bytes](), dict[str, str]()
-    for name, answer in zip(wanted, answers, strict=True):
+    for (name, _), answer in answers.items():
         if isinstance(answer, DNSTrouble):
             trouble[name] = "key look-up failed"
-        elif isinstance(answer, BaseException):
-            raise answer
         elif found := next((s for s in answer.strings if b"p=" in s), None):
             keys[name] = found
     return keys, trouble

@@ -23,6 +23,7 @@ import binascii
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import dkim
@@ -84,6 +85,7 @@ def key_name(tags: Mapping[bytes, bytes]) -> str:
         raise Refused("no s= or d=") from None
 
 
+@lru_cache(maxsize=1000)
 def vetted_key(record: bytes) -> bytes:
     """A key record that dkimpy may compute with.  Raises Refused."""
     tags = tags_of(record)

@@ -21,7 +21,7 @@ Standards: RFC 7208; RFC 8601 2.7.2.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import spf
@@ -38,7 +38,7 @@ _MOST_RUNS = 30
 # RFC 7208 allows 10 look-ups one after another, each with one more for MX and PTR names.
 
 _Question: TypeAlias = tuple[str, str]
-_Answers: TypeAlias = Mapping[_Question, Answer | DNSTrouble]
+_Known: TypeAlias = Callable[[_Question], Answer | DNSTrouble | None]
 
 
 class Spf:
@@ -54,42 +54,42 @@ class Spf:
         sender, helo = mail.envelope.sender, ascii_domain(mail.client.helo)
         local, at, domain = sender.rpartition("@")
         domain = ascii_domain(domain) if at else ""
-        asked = [self._result(mail.client.address, "", helo)]
-        if sender:
-            asked.append(self._result(mail.client.address, f"{local}@{domain}", helo) if domain else _none())
-        results = await asyncio.gather(*asked)
-        return finding(results[-1], domain, helo, results[0], bool(sender), time.monotonic() - started)
+        greeting = await self._result(mail.client.address, "", helo) if "." in helo else "none"
+        # RFC 7208 2.3: only a name that can be in the DNS is checked
+        if not sender:
+            result, domain = greeting, helo
+        else:
+            result = await self._result(mail.client.address, f"{local}@{domain}", helo) if domain else "none"
+        return finding(result, domain, helo, greeting, bool(sender), time.monotonic() - started)
 
     async def _result(self, address: str, sender: str, helo: str) -> str:
-        if not sender and "." not in helo:
-            return "none"  # RFC 7208 2.3: only a name that can be in the DNS is checked
+        answers: dict[_Question, Answer | DNSTrouble] = {}
+        result, missing = evaluate(address, sender, helo, self._known(answers))
+        if not missing:
+            return result  # the usual case: everything was in the cache
         try:
             async with asyncio.timeout(_SECONDS):
-                return await self._until_nothing_is_missing(address, sender, helo)
+                for _ in range(_MOST_RUNS):
+                    answers.update(await self._resolver.lookups(missing))
+                    result, missing = evaluate(address, sender, helo, self._known(answers))
+                    if not missing:
+                        return result
         except TimeoutError:
             return "temperror"
-
-    async def _until_nothing_is_missing(self, address: str, sender: str, helo: str) -> str:
-        answers: dict[_Question, Answer | DNSTrouble] = {}
-        for _ in range(_MOST_RUNS):
-            result, missing = evaluate(address, sender, helo, answers)
-            if not missing:
-                return result
-            found = await asyncio.gather(*(self._resolver.lookup(*q) for q in missing), return_exceptions=True)
-            for question, answer in zip(missing, found, strict=True):
-                if not isinstance(answer, (Answer, DNSTrouble)):
-                    raise answer
-                answers[question] = answer
         return "permerror"
 
+    def _known(self, answers: dict[_Question, Answer | DNSTrouble]) -> "_Known":
+        """What was looked up for this run (a TTL of zero counts as well), and what the cache has."""
+        return lambda question: answers.get(question) or self._resolver.known(*question)
 
-def evaluate(address: str, sender: str, helo: str, answers: _Answers) -> tuple[str, list[_Question]]:
-    """Pure.  check_host() with these answers -> result, and the questions that had none.
+
+def evaluate(address: str, sender: str, helo: str, known: _Known) -> tuple[str, list[_Question]]:
+    """check_host() with what is known -> result, and the questions that had no answer.
 
     With questions left the result is a guess and must not be used.
     """
     try:
-        query = _Query(address, sender, helo, answers)
+        query = _Query(address, sender, helo, known)
     except spf.PermError:
         return "none", []  # the client has no address: nothing to check
     try:
@@ -104,15 +104,15 @@ def evaluate(address: str, sender: str, helo: str, answers: _Answers) -> tuple[s
 class _Query(spf.query):  # type: ignore[misc]
     """pyspf's query, with its look-ups taken from a mapping and its record sizes bounded."""
 
-    def __init__(self, address: str, sender: str, helo: str, answers: _Answers) -> None:
+    def __init__(self, address: str, sender: str, helo: str, known: _Known) -> None:
         self.missing: dict[_Question, None] = {}
-        self._answers = answers
+        self._known = known
         super().__init__(i=address, s=sender, h=helo)
 
     def dns(self, name: str, qtype: str, cnames: Any = None, ignore_void: bool = False) -> list[Any]:
         """In place of pyspf's own: no cache, no CNAMEs to follow, the same count of void look-ups."""
         question = (str(name).rstrip(".").lower(), qtype)
-        answer = self._answers.get(question)
+        answer = self._known(question)
         if answer is None:
             self.missing[question] = None
             return []
@@ -143,18 +143,11 @@ def _as_pyspf(answer: Answer, qtype: str) -> list[Any]:
     return [record.rstrip(".") for record in answer.records]
 
 
-async def _none() -> str:
-    return "none"
-
-
 def finding(
     result: str, domain: str, helo: str, helo_result: str, has_sender: bool = True, seconds: float = 0.0
 ) -> Finding:
     """Pure."""
-    if has_sender:
-        told = resinfo("spf", result, smtp_mailfrom=domain)
-    else:
-        domain, told = helo, resinfo("spf", result, smtp_helo=helo)
+    told = resinfo("spf", result, **{"smtp_mailfrom" if has_sender else "smtp_helo": domain})
     facts = {"result": result, "domain": domain, "helo": helo_result}
     detail = plain(f"{result} ({domain}), helo {helo_result} ({helo})")
     return Finding("spf", "pyspf", Seen.NEUTRAL, detail, results=(told,), facts=facts, seconds=seconds)

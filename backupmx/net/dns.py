@@ -32,7 +32,7 @@ import ipaddress
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -110,22 +110,45 @@ class Resolver:
 
     async def lookup(self, name: str, rdtype: str) -> Answer:
         """The records of that type.  Raises DNSTrouble when nobody can tell now."""
+        result = self.known(name, rdtype)
+        if result is None:
+            question = (name.rstrip(".").lower(), rdtype.upper())
+            result = _told(question, await asyncio.shield(self._ask_once(question)))
+        if isinstance(result, DNSTrouble):
+            raise result
+        return result
+
+    def known(self, name: str, rdtype: str) -> "Answer | DNSTrouble | None":
+        """What the cache has, without waiting; None: it would have to be asked."""
         question = (name.rstrip(".").lower(), rdtype.upper())
         if question[0] == "localhost" and question[1] in _LOOPBACK:
             return Answer((_LOOPBACK[question[1]],), ttl=_MAX_TTL)
         result = self._remembered(question)
-        if result is None:
-            result = await asyncio.shield(self._ask_once(question))
-        if isinstance(result, str):
-            raise DNSTrouble(f"{name} {rdtype}: {result}")
-        return result
+        return None if result is None else _told(question, result)
+
+    async def lookups(self, questions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], "Answer | DNSTrouble"]:
+        """Several (name, type) at once; trouble is a value here, one name's is not the others'."""
+        found: dict[tuple[str, str], Answer | DNSTrouble] = {}
+        unknown = []
+        for question in questions:
+            if (result := self.known(*question)) is None:
+                unknown.append(question)
+            else:
+                found[question] = result
+        if unknown:
+            answers = await asyncio.gather(*(self.lookup(*q) for q in unknown), return_exceptions=True)
+            for question, answer in zip(unknown, answers, strict=True):
+                if not isinstance(answer, (Answer, DNSTrouble)):
+                    raise answer
+                found[question] = answer
+        return found
 
     async def addresses(self, name: str) -> tuple[str, ...]:
         """A and AAAA together, both asked at once.  Raises DNSTrouble only when it leaves none."""
-        answers = await asyncio.gather(self.lookup(name, "A"), self.lookup(name, "AAAA"), return_exceptions=True)
-        found = tuple(record for a in answers if isinstance(a, Answer) for record in a.records)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not (found and isinstance(answer, DNSTrouble)):
+        answers = await self.lookups(((name, "A"), (name, "AAAA")))
+        found = tuple(record for a in answers.values() if isinstance(a, Answer) for record in a.records)
+        for answer in answers.values():
+            if isinstance(answer, DNSTrouble) and not found:
                 raise answer
         return found
 
@@ -210,6 +233,10 @@ class Resolver:
             response: dns.message.QueryMessage = none.response(qname)  # type: ignore[no-untyped-call]
             return _nothing(response)
         return _something(answer)
+
+
+def _told(question: _Question, result: _Result) -> "Answer | DNSTrouble":
+    return DNSTrouble(f"{' '.join(question)}: {result}") if isinstance(result, str) else result
 
 
 def _stub(servers: Sequence[str], timeout: float) -> dns.asyncresolver.Resolver:

@@ -44,6 +44,7 @@ class NoDns(Resolver):
     """Knows nothing, or is away."""
 
     def __init__(self, trouble: bool = False) -> None:
+        super().__init__(["127.0.0.1:1"])
         self._trouble = trouble
 
     async def lookup(self, name: str, rdtype: str) -> Answer:
