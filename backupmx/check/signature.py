@@ -67,7 +67,8 @@ def sane(value: bytes) -> None:
         raise Refused("too many blanks")
 
 
-def tags_of(value: bytes) -> dict[bytes, bytes]:
+@lru_cache(maxsize=500)
+def tags_of(value: bytes) -> Mapping[bytes, bytes]:
     """The tags of a signature field or key record.  Raises Refused."""
     try:
         tags: dict[bytes, bytes] = parse_tag_value(value)
