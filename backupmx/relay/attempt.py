@@ -57,6 +57,8 @@ class Means:
     clock: Callable[[], float]
     chance: Callable[[], float]
     """0 to 1, for the schedule."""
+    wake: Callable[[], None]
+    """Something new is due: a notice."""
 
 
 async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: Means) -> None:
@@ -99,6 +101,7 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
         _log(claim, outcome, now, means.journal)
     if notice is not None:
         means.journal.noticed(claim.id, notice.id)
+        means.wake()
 
 
 async def give_up(claim: Claim, why: str, means: Means) -> None:

@@ -94,7 +94,10 @@ def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: fl
     boundary = f"{id}/{hostname}".encode()
     parts = [
         (b"Content-Type: text/plain; charset=utf-8", _for_people(claim, told, hostname, failed)),
-        (f"Content-Type: message/{'global-' if utf8 else ''}delivery-status".encode(), _status(claim, told, hostname)),
+        (
+            f"Content-Type: message/{'global-' if utf8 else ''}delivery-status".encode(),
+            _status(claim, told, hostname, utf8),
+        ),
         (b"Content-Type: " + kind, original),
     ]
     body = b""
@@ -128,12 +131,13 @@ def _for_people(claim: Claim, told: Sequence[Told], hostname: str, failed: bool)
     return _text(lines)
 
 
-def _status(claim: Claim, told: Sequence[Told], hostname: str) -> bytes:
+def _status(claim: Claim, told: Sequence[Told], hostname: str, utf8: bool) -> bytes:
+    """RFC 3464 is ASCII, RFC 6533 is not."""
     envid = [f"Original-Envelope-Id: {_xtext(claim.envid)}"] if claim.envid else []
     lines = [*envid, f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {formatdate(claim.arrived, localtime=True)}"]
     for recipient, outcome, action in told:
         lines += ["", *_group(recipient, outcome, action)]
-    return _text(lines)
+    return _text(lines, "utf-8" if utf8 else "ascii")
 
 
 def _group(recipient: ClaimedRecipient, outcome: Outcome, action: str) -> list[str]:
@@ -178,7 +182,12 @@ def _xtext(text: str) -> str:
     return first
 
 
-def _text(lines: Sequence[str]) -> bytes:
-    """Lines with CRLF.  Peers' bytes that are not UTF-8 become "?"; a line never gets too long for SMTP."""
-    clean = ("".join(c if c.isprintable() else "?" for c in line)[:900] for line in lines)
-    return "".join(line + "\r\n" for line in clean).encode("utf-8", "replace")
+def _text(lines: Sequence[str], encoding: str = "utf-8") -> bytes:
+    """Lines with CRLF, none too long for SMTP.  What a peer said and cannot be printed or encoded becomes "?"."""
+    clean = ("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+    return b"".join(_cut(line.encode(encoding, "replace")) + b"\r\n" for line in clean)
+
+
+def _cut(line: bytes) -> bytes:
+    """RFC 5321 4.5.3.1.6: 998 octets, and no character cut in two."""
+    return line if len(line) <= 998 else line[:998].decode("utf-8", "ignore").encode()

@@ -65,7 +65,7 @@ class Relay:
     ) -> None:
         """`own`: is this IP address ours; for looking for ourselves in MX lists."""
         self.health = Health(queue, settings, journal, clock, chance)
-        self._means = Means(queue, routes, self.health, settings, journal, clock, chance)
+        self._means = Means(queue, routes, self.health, settings, journal, clock, chance, self.wake)
         self._resolver = resolver
         self._own = own
         self._tls = opportunistic() if settings.tls else None
@@ -89,6 +89,11 @@ class Relay:
             feed.means = self._means
         await self._means.queue.reroute(routes.next_hop, routes.signature)
         self.wake()
+
+    @property
+    def busy(self) -> bool:
+        """An attempt, or the fetching of one, is under way."""
+        return any(feed.busy for feed in self._feeds.values())
 
     def wake(self) -> None:
         """Something may be due: mail was put, a flush began."""
