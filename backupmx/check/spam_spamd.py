@@ -45,16 +45,22 @@ class Spamd:
             raise TooLarge(f"{size} octets, spamd gets at most {_LARGEST}")
         try:
             score, tests = symbols(await self._ask(b"SYMBOLS", size, *mail.message.chunks()))
-            if not self._version:
-                await self._learn_version()
         except EngineAway:
             self._version = ""
             raise
-        return Score(score, tests, self._version)
+        if not self._version:
+            await self._try_to_learn_version()
+        return Score(score, tests, self._version or "SpamAssassin")
 
     async def ping(self) -> str:
         await self._learn_version()
         return self._version
+
+    async def _try_to_learn_version(self) -> None:
+        try:
+            await self._learn_version()
+        except (EngineAway, Unscannable):
+            pass  # the message has its score; the next one may learn the version
 
     async def _learn_version(self) -> None:
         answer = await self._ask(b"HEADERS", len(_TWO_LINES), _TWO_LINES)

@@ -55,6 +55,8 @@ _MAX_NEGATIVE_TTL = 900.0
 # RFC 2308 section 5 allows three hours; a domain's owner who repairs a record waits a quarter of one.
 _TROUBLE_TTL = 5.0
 # RFC 9520 section 3.2: at least one second, at most five minutes.
+_MOST_OCTETS = 32 << 20
+# One answer may be 64 KB: whoever makes us ask for 20,000 of his own must not fill our memory.
 _PTR_NAMES = 5
 # More names than this for one address are not a host's name but a list of customers.
 
@@ -94,7 +96,7 @@ class Resolver:
         self,
         servers: Sequence[str] = (),
         *,
-        timeout: float = 6.0,
+        timeout: float = 10.0,
         cache_size: int = 20_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,6 +105,7 @@ class Resolver:
         self._stub = _stub(servers, timeout)
         self._cache: OrderedDict[_Question, tuple[float, _Result]] = OrderedDict()
         self._cache_size = cache_size
+        self._octets = 0
         self._clock = clock
         self._asking: dict[_Question, asyncio.Task[_Result]] = {}
         # 200 sockets at most: a flood of strange senders must not use up our descriptors.
@@ -187,7 +190,7 @@ class Resolver:
             return None
         until, result = entry
         if self._clock() >= until:
-            del self._cache[question]
+            self._forget(question)
             return None
         self._cache.move_to_end(question)
         return result
@@ -196,9 +199,16 @@ class Resolver:
         seconds = _TROUBLE_TTL if isinstance(result, str) else result.ttl
         if seconds <= 0:
             return
+        self._forget(question)
         self._cache[question] = (self._clock() + seconds, result)
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        self._octets += _octets(result)
+        while len(self._cache) > self._cache_size or self._octets > _MOST_OCTETS:
+            self._forget(next(iter(self._cache)))
+
+    def _forget(self, question: _Question) -> None:
+        entry = self._cache.pop(question, None)
+        if entry is not None:
+            self._octets -= _octets(entry[1])
 
     def _ask_once(self, question: _Question) -> asyncio.Task[_Result]:
         """The query for it that is on its way, or a new one.  It outlives a caller who gives up."""
@@ -233,6 +243,11 @@ class Resolver:
             response: dns.message.QueryMessage = none.response(qname)  # type: ignore[no-untyped-call]
             return _nothing(response)
         return _something(answer)
+
+
+def _octets(result: _Result) -> int:
+    """What it takes to remember it, roughly."""
+    return 200 if isinstance(result, str) else 200 + sum(len(r) for r in result.records + result.strings)
 
 
 def _told(question: _Question, result: _Result) -> "Answer | DNSTrouble":

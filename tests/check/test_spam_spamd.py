@@ -63,6 +63,12 @@ async def test_version_is_asked_once(tmp_path: Path) -> None:
     assert scores == [Score(1000.0, ("GTUBE",), "SpamAssassin 4.0.1")] * 2
 
 
+async def test_version_is_not_needed(tmp_path: Path) -> None:
+    """A score is a score, also when the version cannot be learnt just then."""
+    async with engine(tmp_path, in_turn(OK, b"")) as address:
+        assert await Spamd(address, 5).score(mail(), NOTHING) == Score(1000.0, ("GTUBE",), "SpamAssassin")
+
+
 async def test_a_site_without_the_version_field(tmp_path: Path) -> None:
     """clear_headers in local.cf: spamd is named without a version."""
     async with engine(tmp_path, in_turn(b"SPAMD/1.1 0 EX_OK\r\n\r\n\r\n")) as address:

@@ -166,6 +166,14 @@ class TestCache:
             await resolver.lookup(f"n{n}.nowhere.test", "A")
         assert list(resolver._cache) == [("n3.nowhere.test", "A"), ("n4.nowhere.test", "A"), ("n5.nowhere.test", "A")]
 
+    async def test_bounded_in_octets_too(self, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Large answers count for what they weigh."""
+        monkeypatch.setattr("backupmx.net.dns._MOST_OCTETS", 9000)
+        resolver = Resolver([server])
+        for name, rdtype in (("example.test", "MX"), ("big.test", "TXT"), ("latin.test", "TXT")):
+            await resolver.lookup(name, rdtype)
+        assert list(resolver._cache) == [("latin.test", "TXT")]
+
     async def test_close_gives_up_what_is_on_its_way(self, server: str) -> None:
         """Shutting down does not wait for a silent server."""
         resolver = Resolver([server], timeout=60)
