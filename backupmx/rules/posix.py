@@ -7,15 +7,17 @@ PCRE2 the first it finds.  `longest` looks at all of them and takes the one
 POSIX means: the longest, then the longest for each group from the left.
 
 What Debian's regcomp(3) knows beyond POSIX is known here: \\w \\W \\s \\S \\b \\B
-\\< \\> \\` \\' and, in basic expressions, \\+ \\? \\|.  \\d is the letter d.
+\\< \\> \\` \\' and, in basic expressions, \\+ \\? \\|.  \\d is no digit: it is the
+letter d, and where case is ignored it is nothing at all.
 
-Why not regexec(3) itself?  It has no match limit, takes memory by the square
-of a hostile header, reads the process's locale, and is another program on
-FreeBSD.  A translation has one answer everywhere, and a limit.
+Why not regexec(3) itself?  It has no match limit, reads the process's locale
+and is another program on FreeBSD; Debian 12's never comes back from
+(((((d*)|a*))?|(x)*))+ on "ad".  A translation has one answer everywhere.
 
 BUGS    After 2,000 ways to match, `longest` takes the best it has seen.
-        A group inside a repeated group keeps its last match when a later
-        turn does not use it; regexec(3) differs between systems here.
+        Which of two alternatives of equal length a group inside another has
+        taken, and what it keeps from an earlier turn of a repetition, is not
+        always what regexec(3) says; that differs between systems too.
 
 Standards: POSIX.1-2017 XBD 9 (regular expressions).
 """
@@ -55,7 +57,7 @@ class PosixPattern:
     __slots__ = ("_fast", "_ways", "flags", "groups", "source")
 
     def __init__(self, source: bytes, *, extended: bool, caseless: bool, newline: bool) -> None:
-        translated = _Translation(source, extended, newline).whole()
+        translated = _Translation(source, extended, caseless, newline).whole()
         self.flags = DOTALL | (CASELESS if caseless else 0) | (MULTILINE if newline else 0)
         self._fast = Pattern(translated, self.flags)
         self._ways: Pattern | None = None
@@ -86,7 +88,8 @@ def longest(pattern: Pattern, subject: bytes) -> tuple[bytes, ...] | None:
         if best and spans[0][0] > best[0][0]:
             return False
         lengths = tuple(end - start if start >= 0 else -1 for start, end in spans)
-        if not best or lengths > key:
+        pairs = [(new, old) for new, old in zip(lengths, key, strict=False) if new != old and new >= 0 and old >= 0]
+        if not best or (pairs and pairs[0][0] > pairs[0][1]):
             best, key = spans, lengths
         return True
 
@@ -97,9 +100,10 @@ def longest(pattern: Pattern, subject: bytes) -> tuple[bytes, ...] | None:
 class _Translation:
     """One expression, read from left to right by descent."""
 
-    def __init__(self, source: bytes, extended: bool, newline: bool) -> None:
+    def __init__(self, source: bytes, extended: bool, caseless: bool, newline: bool) -> None:
         self.source = source
         self.extended = extended
+        self.caseless = caseless
         self.newline = newline
         self.at = 0
         self.opened = 0
@@ -175,6 +179,8 @@ class _Translation:
             return b"\\g{%c}" % byte, True
         if byte in _OPERATORS:
             return _OPERATORS[byte], byte in b"wWsS"
+        if self.caseless and 0x61 <= byte <= 0x7A:
+            return b"[^\\x00-\\xff]", True  # regcomp compares in capitals and leaves this letter small
         return _literal(byte), True
 
     def group(self, depth: int) -> bytes:
@@ -196,6 +202,8 @@ class _Translation:
             elif self.take(b"?" if self.extended else b"\\?"):
                 times = b"?"
             elif self.take(b"{" if self.extended else b"\\{"):
+                if atom.endswith(b")") and atom.startswith(b"(?:") and not self.extended:
+                    raise PatternTrouble("Invalid preceding regular expression")
                 times = self.interval()
             else:
                 return atom
@@ -236,6 +244,8 @@ class _Translation:
             if self.looking_at(b"-") and self.source[self.at + 1 : self.at + 2] not in (b"]", b""):
                 self.at += 1
                 high = self.element()
+                if self.caseless:
+                    low, high = _capital(low), _capital(high)
                 if high < low:
                     raise PatternTrouble("Invalid range end")
                 out += _in_list(low) + b"-" + _in_list(high)
@@ -280,6 +290,10 @@ class _Translation:
 def _literal(byte: int) -> bytes:
     one = bytes([byte])
     return one if one.isalnum() or byte >= 0x80 or byte in b"_ " else b"\\" + one
+
+
+def _capital(byte: int) -> int:
+    return byte - 0x20 if 0x61 <= byte <= 0x7A else byte
 
 
 def _in_list(byte: int) -> bytes:

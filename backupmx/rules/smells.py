@@ -103,7 +103,7 @@ def never(rule: Rule, role: Role) -> Iterator[Smell]:
     if role == "header" and name in NAMES:
         yield Smell(
             "other-table",
-            f"{shown(name)} is a MIME header: even at the top of a message mime_header_checks is asked, never this table",
+            f"{shown(name)} is a MIME header: mime_header_checks is asked even at the top, never this table",
             "put the rule into the mime_header_checks table",
         )
     if name[-1:] in (b" ", b"\t"):
@@ -179,7 +179,7 @@ def half_removed(rule: Rule, role: Role) -> Iterator[Smell]:
     if word in _REMOVES and match:
         yield Smell(
             "half-removed",
-            f"only `{shown(match[2])}` is removed: anything else an upstream server wrote reaches the recipient as ours",
+            f"only `{shown(match[2])}` is removed: what else an upstream server wrote reaches the recipient as ours",
             f"/^{shown(match[1])}:/ {word}",
         )
 
@@ -189,7 +189,7 @@ def infected(rule: Rule, role: Role) -> Iterator[Smell]:
     if word not in _REMOVES and re.match(rb"\^X\\?-Virus\\?-Status:(?:\\s[*+]| )Yes", source(rule), re.IGNORECASE):
         yield Smell(
             "clamav-says-infected",
-            "clamav-milter writes `X-Virus-Status: Infected (NAME)`, which this never matches (our own check: `Yes (NAME)`)",
+            "clamav-milter writes `X-Virus-Status: Infected (NAME)`, which this never matches (our own: `Yes (NAME)`)",
             r"/^X-Virus-Status:\s*(?:Yes|Infected)/",
         )
 
