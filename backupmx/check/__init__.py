@@ -1,10 +1,18 @@
 """check: what engines and DNS say of a message.  Findings, never decisions.
 
     finding       what one check saw, and the header fields it wants to add
-    run           all checks at once, under one deadline
-    consequence   what `on_error` makes of an engine that was away      pure
+    run           all checks at once, under one deadline; `build` makes them
     stamp         outside copies off, our own fields on                 pure
-    virus_clamd virus_yara spam_spamd spam_builtin spf dkim dmarc arc
+    consequence   what `on_error` makes of an engine that was away      pure
+    trouble       what can go wrong with a check, and whose fault it is
+
+    virus         virus_clamd, virus_yara: engines; parts: what they decode
+    spam          spam_spamd, spam_builtin: engines; spam_rules: spam.toml
+    spf dkim dmarc arc
+                  with signature and dkim_body (DKIM and ARC), dmarc_record and
+                  author (DMARC)
+    wire          one request to an engine on a socket, one answer
+    field         how a header field of ours is written                 pure
 
 A check never raises for what a message or an engine does: it returns a
 finding.  That an engine is away and that this message made it fail are two

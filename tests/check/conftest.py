@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from nacl.signing import SigningKey
 
 from backupmx.net.dns import Resolver
 from tests.neighbours.clamd import clamd
@@ -28,7 +29,7 @@ def spamd_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class Key:
     """An RSA key to sign with, and its record."""
 
-    def __init__(self, private: bytes = b"", public: bytes = b"") -> None:
+    def __init__(self, private: bytes = b"", public: bytes = b"", kind: bytes = b"rsa") -> None:
         if not private:
             key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
             private = key.private_bytes(
@@ -37,7 +38,7 @@ class Key:
             der = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             public = base64.b64encode(key.public_key().public_bytes(*der))
         self.private, self.public = private, public
-        self.record = b"v=DKIM1; k=rsa; p=" + public
+        self.record = b"v=DKIM1; k=%s; p=%s" % (kind, public)
 
 
 # 768 bits, which cryptography no longer makes.  Signs nothing but these tests.
@@ -64,6 +65,12 @@ SMALL_PUBLIC = (
 @pytest.fixture(scope="session")
 def key() -> Key:
     return Key()
+
+
+@pytest.fixture(scope="session")
+def edwards_key() -> Key:
+    key = SigningKey.generate()
+    return Key(base64.b64encode(bytes(key)), base64.b64encode(bytes(key.verify_key)), b"ed25519")
 
 
 @pytest.fixture(scope="session")
@@ -109,12 +116,13 @@ ZONE = [
 
 
 @pytest.fixture(scope="session")
-def zone(key: Key, small_key: Key) -> list[str]:
+def zone(key: Key, small_key: Key, edwards_key: Key) -> list[str]:
     names = ("sender.test", "elsewhere.test", "strict.test", "sub.strict.test", "department.sender.test")
     return [
         *ZONE,
         *(txt(f"s1._domainkey.{name}", key.record.decode()) for name in names),
         txt("small._domainkey.sender.test", small_key.record.decode()),
+        txt("ed._domainkey.sender.test", edwards_key.record.decode()),
         txt("revoked._domainkey.sender.test", "v=DKIM1; p="),
         txt("strict._domainkey.sender.test", "t=s; p=" + key.public.decode()),
         txt("tls._domainkey.sender.test", "s=other; p=" + key.public.decode()),

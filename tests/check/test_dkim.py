@@ -41,6 +41,16 @@ class TestVerify:
             r"dkim=pass header\.d=sender\.test header\.s=s1 header\.a=rsa-sha256 header\.b=.{8,10}", found.results[0]
         )
 
+    async def test_ed25519(self, resolver: Resolver, edwards_key: Key) -> None:
+        """RFC 8463: the other algorithm."""
+        sample = signed(
+            mail(), edwards_key.private, selector=b"ed", signature_algorithm=b"ed25519-sha256", canonicalize=(R, R)
+        )
+        found = await look(resolver, sample)
+        assert found.results[0].startswith("dkim=pass header.d=sender.test header.s=ed header.a=ed25519-sha256")
+        assert (await look(resolver, with_body(sample, b"x\r\n"))).facts["result"] == "fail"
+        assert (await look(resolver, with_headers(sample, b"From: x@y.test"))).facts["result"] == "fail"
+
     async def test_body_changed(self, resolver: Resolver, key: Key) -> None:
         """One octet more in the body."""
         found = await look(resolver, with_body(signed(mail(), key.private), b"Hello!\r\n"))

@@ -1,0 +1,224 @@
+"""Pure.  milter_draft: a message as milters see it, and what their edits make of it.
+
+    top      what milters put above our own Received
+    ours     our Received, and the fields our own checks added: hidden
+    below    the client's headers as the rules left them
+
+A milter sees top and below; the headers it counts, changes and deletes are
+those.  An insertion counts our Received too, as Postfix does (index 0: on top
+of everything, 1: after our Received); the fields of our own checks count for
+nobody and stay under it.
+
+`apply(edits, draft, show, is_ours)` takes the edits in their order.  `show` is
+milter_header_checks: each header that is added, inserted or changed passes it.
+
+    IGNORE on a changed header drops the change: the old one stays (Postfix)
+    a deletion is shown to nobody
+    a change to a header that is not there adds it; such a deletion is nothing
+
+Recipients that a milter adds must be ours to relay; others are not added, and
+that is said.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from backupmx.mail.address import Malformed, domain_of, local_of, parse_path
+from backupmx.mail.envelope import Recipient
+from backupmx.mail.headers import label, rendered
+from backupmx.mail.message import Buffer, Message, Spool, canonical
+from backupmx.net.milter_answers import (
+    AddHeader,
+    AddRecipient,
+    ChangeHeader,
+    ChangeSender,
+    DeleteRecipient,
+    Edit,
+    InsertHeader,
+    Quarantine,
+    ReplaceBody,
+)
+from backupmx.net.milter_codec import CHUNK
+
+HEADER_LIMIT = 60_000
+"""Postfix's KLUDGE_HEADER_LIMIT: a header must fit into a frame of libmilter."""
+
+_NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*")
+
+Show = Callable[[bytes], bytes | None]
+"""A header -> as it is to be written; None: not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    top: tuple[bytes, ...]
+    ours: tuple[bytes, ...]
+    trace: int
+    """How many of `ours` are our Received."""
+    below: tuple[bytes, ...]
+    body: tuple[Buffer, ...]
+    spool: Spool | None
+    sender: str
+    recipients: tuple[Recipient, ...]
+    held: str = ""
+    """Why a milter wants it in quarantine."""
+    remarks: tuple[str, ...] = ()
+    """Edits that were not made, for the log."""
+
+    @property
+    def message(self) -> Message:
+        return Message(self.top + self.ours + self.below, self.body, self.spool)
+
+    def headers(self, leading_space: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Name and value of each that a milter sees; the one blank after the colon is sendmail's to eat."""
+        for header in (*self.top, *self.below):
+            name, _, value = header.partition(b":")
+            yield name, value if leading_space or value[:1] != b" " else value[1:]
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body in frames; not the empty line before it."""
+        rest, skipped = b"", 0
+        for piece in self.body:
+            at = min(2 - skipped, len(piece))
+            skipped += at
+            while at < len(piece):
+                taken = piece[at : at + CHUNK - len(rest)]
+                at += len(taken)
+                rest += taken
+                if len(rest) == CHUNK:
+                    yield rest
+                    rest = b""
+        if rest:
+            yield rest
+
+
+def draft(message: Message, sender: str, recipients: Sequence[Recipient], hidden: int, trace: int) -> Draft:
+    """`hidden` headers at the front are ours, the first `trace` of them our Received."""
+    ours, below = message.headers[:hidden], message.headers[hidden:]
+    return Draft((), ours, trace, below, message.body, message.spool, sender, tuple(recipients))
+
+
+def apply(
+    edits: Sequence[Edit], before: Draft, show: Show, is_ours: Callable[[str], bool], leading_space: bool = False
+) -> Draft:
+    """All edits of one milter, or none: it is called when its last word is there."""
+    work = _Work(before, show, is_ours, b"" if leading_space else b" ")
+    for edit in edits:
+        work.do(edit)
+    return work.done()
+
+
+class _Work:
+    """A draft in pieces."""
+
+    def __init__(self, before: Draft, show: Show, is_ours: Callable[[str], bool], blank: bytes) -> None:
+        self._before, self._show, self._is_ours, self._blank = before, show, is_ours, blank
+        self._top, self._below = list(before.top), list(before.below)
+        self._body: list[bytes] | None = None
+        self._sender, self._recipients = before.sender, list(before.recipients)
+        self._held, self._remarks = before.held, list(before.remarks)
+
+    def done(self) -> Draft:
+        before, body, spool = self._before, self._before.body, self._before.spool
+        if self._body is not None:
+            text = canonical(b"".join(self._body))
+            body, spool = (b"\r\n", text if text.endswith(b"\r\n") or not text else text + b"\r\n"), None
+        return replace(
+            before, top=tuple(self._top), below=tuple(self._below), body=body, spool=spool, sender=self._sender,
+            recipients=tuple(self._recipients), held=self._held, remarks=tuple(self._remarks),
+        )  # fmt: skip
+
+    def do(self, edit: Edit) -> None:
+        match edit:
+            case AddHeader(name, value):
+                self._add(name, value)
+            case InsertHeader(index, name, value):
+                self._insert(index, name, value)
+            case ChangeHeader(index, name, value):
+                self._change(index, name, value)
+            case ReplaceBody(chunk):
+                self._body = self._body if self._body is not None else []
+                self._body.append(chunk)
+            case AddRecipient(path, parameters):
+                self._add_recipient(path, parameters)
+            case DeleteRecipient(path):
+                gone = _same(_plain(path))
+                self._recipients = [r for r in self._recipients if _same(r.address) != gone]
+            case ChangeSender(path):
+                self._change_sender(path)
+            case Quarantine(reason):
+                self._held = self._held or reason or "quarantine"
+
+    def _shown(self, name: bytes, value: bytes) -> bytes | None:
+        text = canonical(value).replace(b"\r\n", b"\n").rstrip(b"\n")
+        return self._show(rendered(name + b":" + self._blank + text, HEADER_LIMIT))
+
+    def _add(self, name: bytes, value: bytes) -> None:
+        if (header := self._shown(name, value)) is not None:
+            self._below.append(header)
+
+    def _insert(self, index: int, name: bytes, value: bytes) -> None:
+        if (header := self._shown(name, value)) is None:
+            return
+        if index <= len(self._top):
+            self._top.insert(index, header)
+        else:
+            self._below.insert(max(0, index - len(self._top) - self._before.trace), header)
+
+    def _change(self, index: int, name: bytes, value: bytes) -> None:
+        """Index 0 is 1, as in sendmail."""
+        place = self._find(max(1, index), name.lower())
+        if place is None:
+            if value:
+                self._add(name, value)
+            return
+        headers, at = place
+        if not value:
+            del headers[at]
+        elif (header := self._shown(name, value)) is not None:
+            headers[at] = header
+
+    def _find(self, index: int, name: bytes) -> tuple[list[bytes], int] | None:
+        for headers in (self._top, self._below):
+            for at, header in enumerate(headers):
+                if label(header) == name:
+                    index -= 1
+                    if index == 0:
+                        return headers, at
+        return None
+
+    def _add_recipient(self, path: bytes, parameters: bytes) -> None:
+        try:
+            address, _ = parse_path(b"<" + path.strip(b"<> ") + b">", utf8=True)
+        except Malformed as why:
+            self._remarks.append(f"recipient {_text(path)} not added: {why}")
+            return
+        if not self._is_ours(address):
+            self._remarks.append(f"recipient <{address}> not added: not in a domain we relay")
+        elif _same(address) not in map(_same, (r.address for r in self._recipients)):
+            self._recipients.append(Recipient(address, _notify(_text(parameters))))
+
+    def _change_sender(self, path: bytes) -> None:
+        try:
+            self._sender, _ = parse_path(b"<" + path.strip(b"<> ") + b">", utf8=True)
+        except Malformed as why:
+            self._remarks.append(f"sender {_text(path)} not changed: {why}")
+
+
+def _notify(parameters: str) -> str:
+    words = (word.partition("=") for word in parameters.upper().split())
+    return next((value for key, _, value in words if key == "NOTIFY" and _NOTIFY.fullmatch(value)), "")
+
+
+def _plain(path: bytes) -> str:
+    return _text(path).strip("<> ")
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "replace")
+
+
+def _same(address: str) -> tuple[str, str]:
+    """Two addresses are one when their domains differ only in case."""
+    return local_of(address), domain_of(address)
