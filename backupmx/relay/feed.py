@@ -12,7 +12,8 @@ holds neither memory nor leases.
     max_rate             attempts begin no faster than that
 
 An attempt that outlives its lease finds its entry claimed again by ourselves;
-that only renews the lease: what is in hand is not begun twice.
+that only renews the lease: what is in hand is not begun twice.  While the hand
+is full nothing is claimed, and a lease may lapse: harmless, one relay claims.
 
 Trouble
     QueueTrouble in a claim: reported; the runner asks again a second later.
