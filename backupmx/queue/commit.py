@@ -12,12 +12,12 @@ bad, the transaction starts anew with each item behind its own savepoint, and
 only that one fails.
 
 Between processes SQLite's own lock decides.  Waiting for it is a wait, not an
-error, until `patience` is over.
+error, until `patience` is over.  Nobody waits for the disk while holding it.
 
 Trouble
     QueueFull, QueueTrouble   for every item of the transaction; the connection
                     is given up and made anew for the next one.
-    Uncertain       COMMIT itself failed: after a crash the change may turn out
+    Uncertain       COMMIT or the wait for the disk failed: after a crash the change may turn out
                     to have been made.  Still 451: twice is better than never.
 
 Why many rows in one statement?  Each step of a statement gives Python's lock
@@ -134,7 +134,6 @@ class Writer:
 
     def _transact(self, batch: Sequence[Job]) -> Sequence[Any]:
         db = self._db = self._db or self._connect()
-        db.promise(any(work.durable for work, _, _ in batch))
         self._begin(db)
         try:
             results = _together(db, batch)
@@ -146,7 +145,9 @@ class Writer:
             results = _each_alone(db, batch)
         try:
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+            if any(work.durable for work, _, _ in batch):
+                db.sync()
+        except (sqlite3.Error, OSError) as error:
             trouble = trouble_of(error)
             raise (Uncertain(*trouble.args) if type(trouble) is QueueTrouble else trouble) from error
         return results

@@ -5,8 +5,15 @@
     trouble_of  what SQLite says -> QueueFull or QueueTrouble
 
 The file is in WAL mode: readers never wait for the writer, nor it for them.
-`synchronous` is FULL for what was promised and NORMAL for a claim, which need
-not survive a crash: only a FULL commit waits for the disk.
+
+A promise is two steps: COMMIT, which writes the log while it holds the lock,
+and `Connection.sync`, which waits for the disk when it has let go of it.
+`synchronous=FULL` would wait with the lock held, and every process for the waits of
+all others; ours overlap, and the disk answers them together.  NORMAL keeps the
+rest of FULL's order (the log's header after a restart of the log, log before
+database and database before log at a checkpoint: sqlite.org/pragma.html
+#pragma_synchronous), so what `sync` has seen survives a power cut, and what it has
+not is gone or there as a whole.  A claim need not survive: it never waits.
 
 Trouble
     QueueTrouble  no database, a damaged one, one of a newer version; all in
@@ -36,7 +43,7 @@ PATIENCE = 10.0
 
 
 _PRAGMAS = (
-    "synchronous=FULL",
+    "synchronous=NORMAL",
     "secure_delete=OFF",
     "temp_store=MEMORY",
     "cache_size=-8192",
@@ -53,17 +60,26 @@ class Connection(sqlite3.Connection):
 
     hops: dict[str, int]
     """Next hops by name, as far as this connection met them; emptied when a transaction fails."""
-    durable: bool
+    log: str
+    """The write-ahead log: PATH-wal."""
+    _log: int = -1
 
     def close(self) -> None:
         _open.pop(id(self), None)
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
         super().close()
 
-    def promise(self, durable: bool) -> None:
-        """From the next transaction on: does COMMIT wait for the disk?"""
-        if durable != self.durable:
-            self.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self.durable = durable
+    def sync(self) -> None:
+        """Wait until all that was committed before survives a power cut.  Raises OSError.
+
+        Closing this descriptor gives up no lock: SQLite's are on the database and PATH-shm.  The log is never
+        another file while a connection is open.
+        """
+        if self._log < 0:
+            self._log = os.open(self.log, os.O_RDWR | os.O_CLOEXEC)
+        os.fdatasync(self._log)
 
 
 def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> Connection:
@@ -81,7 +97,7 @@ def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> C
     )
     _open[id(db)] = os.getpid()
     db.hops = {}
-    db.durable = True
+    db.log = f"{path}-wal"
     try:
         for pragma in _PRAGMAS:
             db.execute(f"PRAGMA {pragma}")

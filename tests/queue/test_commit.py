@@ -87,7 +87,7 @@ async def test_a_disk_that_fails(tmp_path: Path, code: int, at: str, kind: type[
 
     def connect() -> schema.Connection:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Broken)
-        db.hops, db.durable = {}, True
+        db.hops, db.log = {}, f"{path}-wal"
         made.append(db)
         return db
 
