@@ -1,0 +1,232 @@
+"""milter: one dialogue with one milter, as an MTA has it.
+
+    async with dialogue(Endpoint.parse("unix:/run/x.sock"), Timeouts()) as milter:
+        answer = await milter.step(MAIL, strings(b"<a@b.example>"), macros=[("i", "4hX")])
+        edits, answer = await milter.end([("i", "4hX")])
+
+A connection serves one message.  A step that the milter declined is not sent
+(its macros are: a later step may need them), one after which it does not
+answer is not waited for, and small frames leave together.
+
+Edits come out of `end` only with the milter's last word: one that is lost
+before it, also in the middle of a new body, has changed nothing.
+
+Trouble
+    MilterAway   nobody listens
+    MilterLost   it took the connection, and then closed it, said nothing in
+                 time, or something that is no milter protocol
+
+`progress` starts its time anew, so the caller sets a limit for the whole.
+
+Why not keep connections (QUIT_NC)?  libmilter milters take a new one in a
+tenth of a millisecond, and one that leaks state between messages is theirs.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from backupmx.net.milter_answers import (
+    Accept,
+    Answer,
+    Continue,
+    Discard,
+    Edit,
+    Progress,
+    Refuse,
+    ReplaceBody,
+    Skip,
+    answer,
+)
+from backupmx.net.milter_codec import (
+    BODY,
+    END_OF_HEADER,
+    END_OF_MESSAGE,
+    HEADER,
+    Nonsense,
+    Step,
+    Terms,
+    frame,
+    length,
+    macro_frame,
+    negotiated,
+    offer,
+)
+
+_TOGETHER = 64 << 10
+_MOST_EDITS = 10_000
+"""Chunks of a new body aside.  Each may be a search through all headers: nobody needs so many."""
+_CHUNK_COST = 256
+"""Octets that an edit counts beside its own: many small ones cost memory too."""
+
+
+class MilterTrouble(Exception):
+    """The text is one line for the log."""
+
+
+class MilterAway(MilterTrouble):
+    """Nobody listens there."""
+
+
+class MilterLost(MilterTrouble):
+    """It was there, and broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, by default Postfix's: milter_connect_timeout, milter_command_timeout, milter_content_timeout."""
+
+    connect: float = 30.0
+    command: float = 30.0
+    content: float = 300.0
+
+    def of(self, step: Step) -> float:
+        return self.content if step in (HEADER, END_OF_HEADER, BODY, END_OF_MESSAGE) else self.command
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a milter listens."""
+
+    path: str = ""
+    """Of a Unix socket; "" for TCP."""
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Endpoint":
+        """ "unix:/PATH" or "inet:HOST:PORT", as in Postfix's smtpd_milters.  Raises ValueError."""
+        kind, _, rest = text.partition(":")
+        if kind == "unix" and rest.startswith("/"):
+            return cls(path=rest)
+        host, _, port = rest.rpartition(":")
+        if kind != "inet" or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+            raise ValueError(f"{text}: write unix:/PATH or inet:HOST:PORT")
+        return cls(host=host.strip("[]"), port=int(port))
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"inet:{self.host}:{self.port}"
+
+
+class Dialogue:
+    """An open connection, negotiated."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeouts: Timeouts) -> None:
+        self._reader, self._writer, self._timeouts = reader, writer, timeouts
+        self._out = bytearray()
+        self.terms = Terms(0, 0, 0, {})
+
+    async def negotiate(self) -> None:
+        """Raises MilterLost."""
+        self._out += offer()
+        async with self._limit("the negotiation", self._timeouts.command):
+            await self._flush()
+            command, data = await self._frame()
+            if command != b"O":
+                raise Nonsense(f"answer {command!r} to the negotiation")
+            self.terms = negotiated(data)
+
+    async def step(self, step: Step, data: bytes = b"", macros: Iterable[tuple[str, str]] = ()) -> Answer:
+        """Report it; what the milter says of it.  Continue where it wants or says nothing.  Raises MilterLost."""
+        self._out += macro_frame(step, macros)
+        wanted, answers = self.terms.wants(step), self.terms.answers(step)
+        if wanted:
+            self._out += frame(step.command, data)
+        if not wanted or not answers:
+            if len(self._out) > _TOGETHER:
+                async with self._limit(step.name, self._timeouts.of(step)):
+                    await self._flush()
+            return Continue()
+        return await self._asked(step, [], 0)
+
+    async def end(self, macros: Iterable[tuple[str, str]], largest: int) -> tuple[tuple[Edit, ...], Answer]:
+        """The end of the message: all it wants changed, and its last word.  Raises MilterLost.
+
+        `largest`: octets that its changes may take.
+        """
+        self._out += macro_frame(END_OF_MESSAGE, macros) + frame(END_OF_MESSAGE.command)
+        edits: list[Edit] = []
+        said = await self._asked(END_OF_MESSAGE, edits, largest)
+        return tuple(edits), said
+
+    async def _asked(self, step: Step, edits: list[Edit], room: int) -> Answer:
+        """Send what waits; read up to an answer that is not Progress."""
+        seconds, others = self._timeouts.of(step), 0
+        async with self._limit(step.name, seconds):
+            await self._flush()
+        while True:
+            async with self._limit(step.name, seconds):
+                command, data = await self._frame()
+                said = answer(command, data)
+                if isinstance(said, Progress):
+                    continue
+                if isinstance(said, Continue | Accept | Discard | Refuse) or (isinstance(said, Skip) and step is BODY):
+                    return said
+                if step is not END_OF_MESSAGE or isinstance(said, Skip):
+                    raise Nonsense(f"answer {command!r}")
+                room -= len(data) + _CHUNK_COST
+                others += not isinstance(said, ReplaceBody)
+                if room < 0 or others > _MOST_EDITS:
+                    raise Nonsense("more changes than a message may have")
+                edits.append(said)
+
+    async def _frame(self) -> tuple[bytes, bytes]:
+        size = length(await self._reader.readexactly(4))
+        octets = await self._reader.readexactly(size)
+        return octets[:1], octets[1:]
+
+    async def _flush(self) -> None:
+        if self._out:
+            out, self._out = self._out, bytearray()
+            self._writer.write(out)
+            await self._writer.drain()
+
+    @asynccontextmanager
+    async def _limit(self, where: str, seconds: float) -> AsyncIterator[None]:
+        """What can go wrong in one exchange, as MilterLost."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except Nonsense as nonsense:
+            raise MilterLost(f"after {where}: this is no milter protocol: {nonsense}") from None
+        except TimeoutError:
+            raise MilterLost(f"after {where}: no answer in {seconds:g} s") from None
+        except asyncio.IncompleteReadError:
+            raise MilterLost(f"after {where}: it closed the connection") from None
+        except OSError as error:
+            raise MilterLost(f"after {where}: connection lost: {error.strerror or error}") from None
+
+    async def quit(self) -> None:
+        """Good-bye, if there is still somebody to hear it."""
+        try:
+            async with asyncio.timeout(1.0):
+                self._out = bytearray(frame(b"Q"))
+                await self._flush()
+        except (OSError, TimeoutError):
+            pass  # it is gone, or not listening: closing says the same
+
+
+@asynccontextmanager
+async def dialogue(endpoint: Endpoint, timeouts: Timeouts) -> AsyncIterator[Dialogue]:
+    """A new connection, negotiated; closed at the end.  Raises MilterAway, MilterLost."""
+    reader, writer = await _connected(endpoint, timeouts.connect)
+    try:
+        milter = Dialogue(reader, writer, timeouts)
+        await milter.negotiate()
+        yield milter
+        await milter.quit()
+    finally:
+        writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+
+async def _connected(endpoint: Endpoint, seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        async with asyncio.timeout(seconds):
+            if endpoint.path:
+                return await asyncio.open_unix_connection(endpoint.path)
+            return await asyncio.open_connection(endpoint.host, endpoint.port)
+    except TimeoutError:
+        raise MilterAway(f"{endpoint}: no connection in {seconds:g} s") from None
+    except OSError as error:
+        raise MilterAway(f"{endpoint}: {error.strerror or error}") from None
