@@ -171,6 +171,26 @@ class Journal:
         self._last.pop(f"down {engine}", None)
         self._write("engine_up", "cleanup", f"{engine} answers again", engine=engine)
 
+    def milter_acted(
+        self, queue_id: str, action: str, stage: str, said: str, client: Client, envelope: Envelope,
+        *, milter: str, recipient: str = "",
+    ) -> None:  # fmt: skip
+        """A milter refused, discarded or held a message, or refused one recipient of it."""
+        to = recipient or (envelope.recipients[0].address if envelope.recipients else "")
+        line = (
+            f"{queue_id}: milter-{action}: {stage} from {client}: {said}; from=<{envelope.sender}> to=<{to}>"
+            f" proto={client.protocol} helo=<{client.helo}> [{milter}]"
+        )
+        self._write(
+            "milter_acted", "cleanup", line,
+            queue_id=queue_id, milter=milter, action=action, stage=stage, said=said, recipient=recipient,
+        )  # fmt: skip
+
+    def milter_remarked(self, queue_id: str, milter: str, remark: str) -> None:
+        """A milter asked for something that is not done: a recipient outside our domains."""
+        line = f"{queue_id}: warning: milter {milter}: {remark}"
+        self._write("milter_remarked", "cleanup", line, queue_id=queue_id, milter=milter, remark=remark)
+
     # qmgr: the queue
 
     def queued(self, queue_id: str, sender: str, size: int, recipients: int, where: str = "queue active") -> None:
