@@ -1,10 +1,14 @@
 """Pure.  address: paths of MAIL FROM and RCPT TO (RFC 5321 4.1.2, RFC 6531).
 
 `parse_path` takes what stands after `FROM:` or `TO:` and gives the address
-and the ESMTP parameters.  It is lenient where Postfix is (a blank after the
-colon, no angle brackets) and strict where leniency is a hole: control bytes,
-blanks outside quotes, a local part over 64 or a path over 254 octets never
-pass.  A source route `@a,@b:user@c` is taken off (RFC 5321 appendix F.2).
+and the ESMTP parameters.  It is lenient where Postfix is: a blank after the
+colon, no angle brackets, dots at the edges of a local part or in a row
+(Japanese carriers sold such addresses until 2009, and people keep them), local
+parts over 64 octets (VERP makes them; RFC 5321 4.5.3.1 names a least, not a
+most), a dot after the domain, which is taken off.  It is strict where leniency
+is a hole: control bytes, blanks outside quotes, and a hyphen in front, which a
+program would take for an option (Postfix: allow_min_user = no), never pass.
+A source route `@a,@b:user@c` is taken off (RFC 5321 appendix F.2).
 
 Trouble
     Malformed   the bytes are no path; the session answers 501 5.1.7 or 5.1.3.
@@ -14,8 +18,15 @@ import re
 
 # The common path first, one regular expression: this runs for every command.
 _HOST = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?"
-_SIMPLE = re.compile(rb" ?<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@((?:" + _HOST + rb"\.)*" + _HOST + rb")>(?: +(.*))?")
-_ATOMS = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+")
+_SIMPLE = re.compile(
+    rb" ?<((?!-)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})"
+    rb"@((?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)>"
+    rb"(?: +(.*))?"
+)
+_LONGEST = 512
+"""Octets of an address: twice what RFC 5321 4.5.3.1.3 makes everybody take."""
+
+_ATOMS = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+")  # dots wherever they are
 _QUOTED = re.compile(r'"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*"')
 _LABEL = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_\x80-\U0010ffff-]{0,61}[A-Za-z0-9_\x80-\U0010ffff])?")
 _LITERAL = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]{2,45}|[0-9.]{7,15})\]", re.IGNORECASE)
@@ -43,7 +54,7 @@ def parse_path(text: bytes, *, utf8: bool = False, allow: str = "") -> tuple[str
     """
     if match := _SIMPLE.fullmatch(text):
         address = f"{match[1].decode()}@{match[2].decode()}"
-        if ".." not in address and address[0] != "." and ".@" not in address and len(address) <= 254:
+        if len(match[2]) <= 255:
             return address, _parameters(match[3] or b"")
     path, _, rest = _split_path(_decode(text, utf8))
     if path.lower() == allow:
@@ -55,12 +66,13 @@ def check(path: str) -> str:
     """The address of a path, its source route taken off.  Raises Malformed."""
     if route := _ROUTE.match(path):
         path = path[route.end() :]
+    path = path.removesuffix(".")
     local, at, domain = path.rpartition("@")
     if not at or not local or not domain:
         raise Malformed("an address is local-part@domain")
-    if len(local.encode()) > 64 or len(path.encode()) > 254:
-        raise Malformed("address too long")  # RFC 5321 4.5.3.1
-    if not (_QUOTED.fullmatch(local) or all(_ATOMS.fullmatch(a) for a in local.split("."))):
+    if len(path.encode()) > _LONGEST or len(domain.encode()) > 255:
+        raise Malformed("address too long")
+    if local.startswith("-") or not (_QUOTED.fullmatch(local) or _ATOMS.fullmatch(local)):
         raise Malformed("bad local part")
     if not (_LITERAL.fullmatch(domain) or all(_LABEL.fullmatch(label) for label in domain.split("."))):
         raise Malformed("bad domain")

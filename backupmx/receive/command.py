@@ -19,7 +19,7 @@ from backupmx.mail.envelope import Recipient
 from backupmx.mail.reply import Reply
 
 _DIGITS = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4: up to 20 digits
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")  # RFC 3461 section 4
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})+")  # RFC 3461 section 4; Postfix takes small letters too
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
 _ORCPT = re.compile(r"([A-Za-z0-9-]+);(.+)", re.DOTALL)
 # RFC 6533 section 3: utf-8-addr-xtext, and what an address in UTF-8 may hold unencoded.
@@ -130,6 +130,8 @@ def _mail_parameter(asked: Mail, parameter: str, size_limit: int) -> Mail | Repl
         case "ENVID":
             good = len(value) <= 100 and _XTEXT.fullmatch(value) is not None and not asked.envid
             return replace(asked, envid=value) if good else BAD_ENVID
+        case "AUTH" if value:
+            return asked  # RFC 4954 section 5: who does not trust the client may forget it
     return _unsupported(parameter)
 
 

@@ -20,6 +20,10 @@ from backupmx.mail.address import Malformed, domain_of, local_of, parse_path
         (b"<user@[192.0.2.1]>", "user@[192.0.2.1]", []),
         (b"<user@[IPv6:2001:db8::1]>", "user@[IPv6:2001:db8::1]", []),
         (b"<under_score@ex_ample.jp>", "under_score@ex_ample.jp", []),
+        (b"<a..b.@docomo.example.jp>", "a..b.@docomo.example.jp", []),
+        (b"<.a@example.jp>", ".a@example.jp", []),
+        (b"<a@example.jp.>", "a@example.jp", []),
+        (b"<" + b"v" * 200 + b"@example.jp> SIZE=1", "v" * 200 + "@example.jp", ["SIZE=1"]),
     ],
 )
 def test_paths_that_are_right(text: bytes, address: str, parameters: list[str]) -> None:
@@ -30,9 +34,11 @@ def test_paths_that_are_right(text: bytes, address: str, parameters: list[str]) 
 @pytest.mark.parametrize(
     "text",
     [
-        b"<user>", b"<user@>", b"<@example.jp>", b"<a b@example.jp>", b"<a..b@example.jp>", b"<.a@example.jp>",
-        b"<a.@example.jp>", b"<a@b..c>", b"<a@-b.example>", b"<a@b.example", b"<a@b.example>x", b"<a\x00@b.example>",
-        b"<" + b"a" * 65 + b"@b.example>", b"<a@" + b"b." * 130 + b"example>", b"<a@[999]x>", "<é@b.example>".encode(),
+        b"<user>", b"<user@>", b"<@example.jp>", b"<a b@example.jp>", b"<-a@example.jp>", b"<@x:-a@example.jp>",
+
+        b"<a@b..c>", b"<a@b.>x", b"<a@.>", b"<a@" + b"b" * 64 + b".example>",
+        b"<a@-b.example>", b"<a@b.example", b"<a@b.example>x", b"<a\x00@b.example>",
+        b"<" + b"a" * 513 + b"@b.example>", b"<a@" + b"b." * 130 + b"example>", b"<a@[999]x>", "<é@b.example>".encode(),
         b"<a\r\n@b.example>", b'<"a"b"@c.example>',
     ],
 )  # fmt: skip
