@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "the whole job on one screen, with the embedded defaults",
     "check": "is it right? the configuration",
     "replay-headers": "what the header rules do to a message, offline",
+    "status": "are the primaries up, what waits for them, since when",
     "route": "next hops of an address and the line that chose them",
     "lint": "mistakes in rule files",
     "queue": "what waits, and what to do with it",

@@ -1,0 +1,81 @@
+"""status: at a glance: are the primaries up, what waits for them, since when."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+
+from backupmx.config import Config
+from backupmx.operate.appliance import is_running
+from backupmx.operate.cli.check import remarks
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, write_json
+from backupmx.operate.cli.queue_access import with_queue
+from backupmx.queue.entry import HopState, State, Total
+from backupmx.queue.sqlite import SqliteQueue
+
+_WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
+
+
+@click.command("status")
+@config_option
+@json_option
+def command(config_file: str | None, as_json: bool) -> None:
+    """Primaries up or down since when, what waits by next hop and age, quarantine.
+
+    Status 1 when the appliance does not run, a primary is down, or mail was refused.
+    """
+    from backupmx.operate.policy import read_routes
+
+    config = load_config(config_file)
+    named = sorted(read_routes(config).next_hops)
+    running = is_running(config)
+
+    async def work(queue: SqliteQueue) -> tuple[Sequence[Total], Mapping[str, HopState]]:
+        return await queue.totals(), await queue.hop_states()
+
+    totals, states = with_queue(config, work)
+    hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
+    quarantined = sum(t.recipients for t in totals if t.state is State.DISCARDED)
+    if as_json:
+        write_json({"running": running, "next_hops": hops, "quarantined": quarantined, "remarks": remarks(config)})
+    else:
+        _print(config, running, hops, quarantined)
+    sys.exit(0 if running and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
+
+
+def _hops(named: Sequence[str], totals: Iterable[Total]) -> list[str]:
+    """Those of the map, then others that mail waits for (notices, FILTER)."""
+    waiting = dict.fromkeys(t.next_hop for t in totals if t.state in _WAITING)
+    return list(dict.fromkeys([*named, *waiting]))
+
+
+def hop_object(hop: str, state: HopState | None, totals: Sequence[Total]) -> dict[str, object]:
+    """Pure.  One next hop: "up" is "not known to be down", as long as nothing was tried."""
+    of = {t.state: t for t in totals if t.next_hop == hop and t.state in _WAITING}
+    word = "unknown" if state is None or state.up is None else "up" if state.up else "down"
+    return {
+        "next_hop": hop,
+        "state": word,
+        "since": int(state.since) if state else None,
+        "error": state.error if state else "",
+        "next_probe": int(state.probe_at) if state and word == "down" else None,
+        **{str(s): of[s].recipients if s in of else 0 for s in _WAITING},
+        "oldest": int(min((t.oldest for t in of.values()), default=0)) or None,
+    }
+
+
+def _print(config: Config, running: bool, hops: Sequence[dict[str, object]], quarantined: int) -> None:
+    now = time.time()
+    click.echo(f"{config.hostname}: {'running' if running else 'NOT RUNNING'}")
+    for hop in hops:
+        since, oldest = hop["since"], hop["oldest"]
+        age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
+        click.echo(f"  {hop['next_hop']}: {hop['state']}{age}{f' ({error})' if (error := hop['error']) else ''}")
+        if isinstance(oldest, int):
+            counts = ", ".join(f"{hop[str(s)]} {s}" for s in _WAITING if hop[str(s)])
+            click.echo(f"    waiting: {counts}; the oldest for {ago(now - oldest)}")
+    if quarantined:
+        click.echo(f"  quarantine: {quarantined} recipients")
+    for remark in remarks(config):
+        click.echo(f"  note: {remark}")
