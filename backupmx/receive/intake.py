@@ -82,6 +82,8 @@ class Intake:
         judged = await self._judge(content, policy, trace)
         self._tell(queue_id, client, envelope, judged)
         message, verdict = judged.message, judged.verdict
+        if verdict.fate is Fate.DISCARD and policy.quarantine:
+            message = as_sent(content, trace)
         if not verdict.ends:
             verdict = verdict.joined(too_many_hops(message.headers))
         if not verdict.ends:
@@ -145,6 +147,11 @@ class Intake:
                     queue_id, decision.action.lower(), header, client, envelope,
                     text=decision.text, rule=f"{decision.table}:{decision.line}", added=isinstance(ruled, Added),
                 )  # fmt: skip
+
+
+def as_sent(content: Content, trace: bytes) -> Message:
+    """Pure.  What quarantine keeps.  The rules stopped in the middle of it; its release brings the whole."""
+    return judge(content, Tables(), own=(trace,)).message
 
 
 def destinations(envelope: Envelope, verdict: Verdict, next_hop: Callable[[str], str]) -> Iterable[NewRecipient]:

@@ -161,3 +161,10 @@ def test_held_mail_keeps_its_way() -> None:
     """A held mail that was redirected goes there when it is released."""
     (recipient,) = who(Verdict(Fate.HOLD, redirect_to="w@example.jp"))
     assert (recipient.address, recipient.state) == ("w@example.jp", State.HELD)
+
+
+async def test_quarantine_keeps_all_of_it(queue: SqliteQueue) -> None:
+    """A message that a rule discarded at its second header is whole when it is released."""
+    await Intake(policy(b"/^Subject: t/ DISCARD\n"), queue, silent()).accept(CLIENT, ENVELOPE, Content(MESSAGE), "QID")
+    await queue.change("QID", "", State.QUEUED, now=0.0)
+    assert (await stored(queue)).endswith(MESSAGE)
