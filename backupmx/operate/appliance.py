@@ -9,7 +9,8 @@ sockets of its own on the same addresses (SO_REUSEPORT); the supervisor keeps
 them open, so connections that waited for a worker that died are served by its
 successor.
 
-    SIGTERM, SIGINT   children end their dialogues and attempts, then we go
+    SIGTERM, SIGINT   the ports are closed, children end their dialogues and
+                      attempts, then we go
     SIGHUP            the policy is read again; a wrong file keeps the old one
     a child dies      it is replaced, after a wait that grows while it keeps dying
     we die (kill -9)  the children see the pipe close, end their work and go;
@@ -35,10 +36,11 @@ from pathlib import Path
 from backupmx.config import Config, ConfigTrouble, load
 from backupmx.journal import Journal
 from backupmx.operate import courier, worker
+from backupmx.operate.loop import SIGNALS
 from backupmx.operate.policy import read_policy
 from backupmx.receive.listen import open_all
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (*SIGNALS, signal.SIGCHLD)
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _STEADY = 30.0
@@ -69,19 +71,20 @@ class Appliance:
         self._stopping = False
         self._lock = -1
         self._pipe = (-1, -1)
+        self._sockets: list[list[socket.socket]] = []
 
     def run(self) -> int:
         """Start everything, wait for signals, stop everything."""
         read_policy(self._config)
-        sockets = self._open()
+        self._sockets = self._open()
         self._lock = lock(self._config)
         self._pipe = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         courier.prepare(self._config, self._journal)
-        self._children = list(self._places(sockets))
+        self._children = self._places()
         for child in self._children:
             self._start(child)
-        self._journal.started(f"{len(sockets)} workers on {', '.join(self._config.smtp.listen)}, one relay")
+        self._journal.started(f"{len(self._sockets)} workers on {', '.join(self._config.smtp.listen)}, one relay")
         while not (self._stopping and not any(child.pid for child in self._children)):
             self._wait()
         self._journal.stopped("backupmx")
@@ -98,12 +101,27 @@ class Appliance:
         os.umask(0o077)
         return sockets
 
-    def _places(self, sockets: list[list[socket.socket]]) -> "list[Child]":
+    def _places(self) -> list[Child]:
         def receiving(mine: list[socket.socket]) -> Callable[[], int]:
-            return lambda: worker.main(self._config, mine, self._pipe[0])
+            def main() -> int:
+                self._close_sockets(but=mine)
+                return worker.main(self._config, mine, self._pipe[0])
 
-        relay = Child("relay", lambda: courier.main(self._config, self._pipe[0]))
-        return [relay, *(Child(f"worker {n}", receiving(mine)) for n, mine in enumerate(sockets, 1))]
+            return main
+
+        def relaying() -> int:
+            self._close_sockets()
+            return courier.main(self._config, self._pipe[0])
+
+        workers = (Child(f"worker {n}", receiving(mine)) for n, mine in enumerate(self._sockets, 1))
+        return [Child("relay", relaying), *workers]
+
+    def _close_sockets(self, but: list[socket.socket] | None = None) -> None:
+        """A port is closed only when nobody holds it: what a process does not serve it must not keep open."""
+        for mine in self._sockets:
+            if mine is not but:
+                for each in mine:
+                    each.close()
 
     def _wait(self) -> None:
         """One signal, or the time at which a child may be started again."""
@@ -126,11 +144,11 @@ class Appliance:
         pid = os.fork()
         if pid:
             child.pid = pid
+            self._journal.started(f"{child.name}, pid {pid}")
             return
         status = 70
         try:
             os.close(self._pipe[1])
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             status = child.main()
         except BaseException as error:
             self._journal.bug(child.name, error)
@@ -158,6 +176,7 @@ class Appliance:
 
     def _stop(self) -> None:
         self._stopping = True
+        self._close_sockets()
         self._signal(signal.SIGTERM)
 
     def _reload(self) -> None:

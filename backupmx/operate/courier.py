@@ -54,6 +54,7 @@ async def _relay(config: Config, supervisor: int) -> int:
     journal = Journal(format=config.log.format)
     ear = Ear(str(config.state_path("")))
     queue = await open_queue(config.queue_store, journal=journal)
+    await queue.end_leases()  # of a relay that was killed: its mail is due now, not when the leases run out
     resolver = Resolver(config.dns.servers)
     relay = Relay(queue, read_policy(config).routes, resolver, relay_settings(config), journal)
     await relay.start()

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Literal
 
 Word = Literal["reload", "stop"]
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(story: Coroutine[Any, Any, int]) -> int:
@@ -33,6 +34,8 @@ class Told:
             loop.add_signal_handler(number, self._words.put_nowait, "stop")
         if supervisor >= 0:
             loop.add_reader(supervisor, self._orphaned, supervisor)
+        # Blocked since before the fork: what came meanwhile is heard now, and kills nobody.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _orphaned(self, supervisor: int) -> None:
         asyncio.get_running_loop().remove_reader(supervisor)
