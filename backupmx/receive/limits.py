@@ -32,8 +32,10 @@ class SmtpSettings:
     """NOOP, RSET, VRFY, HELP, HELO without a delivery; each one more is an error (Postfix)."""
     connection_limit: int = 2000
     """Open connections of one worker."""
+    client_connection_limit: int = 50
+    """Of these, from one address (Postfix smtpd_client_connection_count_limit)."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
-    """Networks to which connection_limit and error_delay do not apply."""
+    """Networks to which the connection limits and error_delay do not apply."""
     spool_folder: str = ""
     """Where content beyond `spool_above` is written while it comes in; "": it stays in memory."""
     spool_above: int = 1 << 20

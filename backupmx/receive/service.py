@@ -51,6 +51,7 @@ class Service:
         self.names = Names(resolver, settings.name_timeout)
         self.spared = Exceptions(settings.limit_exceptions)
         self.sessions: set[Wire] = set()
+        self._from: dict[str, int] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="spool")
         self.stopping = False
@@ -70,8 +71,24 @@ class Service:
         task.add_done_callback(self._done)
         return task
 
+    def enter(self, session: "Wire") -> Reply | None:
+        """A client is here; the reply that it reads when there are too many of it, or too many at all."""
+        address, settings = session.client.address, self.settings
+        self.sessions.add(session)
+        self._from[address] = count = self._from.get(address, 0) + 1
+        if count <= settings.client_connection_limit and len(self.sessions) <= settings.connection_limit:
+            return None
+        if address in self.spared:
+            return None
+        whose = f" from {session.client}" if count > settings.client_connection_limit else ""
+        return Reply(421, "4.7.0", f"{settings.hostname} Error: too many connections{whose}")
+
     def leave(self, session: "Wire") -> None:
         self.sessions.discard(session)
+        address = session.client.address
+        self._from[address] -= 1
+        if not self._from[address]:
+            del self._from[address]
         self.left.set()
 
     def _done(self, task: "asyncio.Task[None]") -> None:

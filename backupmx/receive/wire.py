@@ -126,16 +126,15 @@ class Wire(SMTP):
         self.deadline = now + service.settings.timeout
         name = service.names.known(peer[0], now)
         self.client = Client(peer[0], peer[1], name or "unknown")
-        full = len(service.sessions) >= service.settings.connection_limit and peer[0] not in service.spared
-        service.sessions.add(self)
+        too_many = service.enter(self)
         if name is None:
             self._naming = service.spawn(self._find_name())
         else:
             service.journal.connected(self.client)
         if service.stopping:
             self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
-        elif full:
-            self._refuse(self._named_reply(421, "4.7.0", "Error: too many connections"))
+        elif too_many is not None:
+            self._refuse(too_many)
         elif refusal := service.admission.connect(self.client):
             self._refuse(refusal)
         else:

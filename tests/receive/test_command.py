@@ -44,7 +44,6 @@ def test_mail(argument: bytes, expected: Mail) -> None:
         (b"FROM:<a@b.example> SIZE=1001", "552 5.3.4"),
         (b"FROM:<a@b.example> SIZE=100000000000000000000000", "501 5.5.4"),
         (b"FROM:<a@b.example> RET=FULL RET=HDRS", "501 5.5.4"),
-        (b"FROM:<a@b.example> RET=FULL RET=HDRS", "501 5.5.4"),
         (b"FROM:<a@b.example> ENVID=+4", "501 5.5.4"), (b"FROM:<a@b.example> ENVID=" + b"x" * 101, "501 5.5.4"),
         (b"FROM:<a@b.example> SMTPUTF8=YES", "555 5.5.4"), (b"FROM:<a@b.example> AUTH", "555 5.5.4"),
         ("FROM:<あ@b.example>".encode(), "553 5.6.7"),

@@ -182,8 +182,23 @@ async def test_connection_limit() -> None:
             await talk.close()
         await door.gone()
         await (await door.connect()).close()
-    async with running(connection_limit=0) as door:
+    async with running(connection_limit=0, client_connection_limit=0) as door:
         await (await door.connect()).close()
+
+
+async def test_one_client_does_not_take_all_places() -> None:
+    """One address has so many connections and no more."""
+    async with running(limit_exceptions=(), client_connection_limit=1) as door:
+        talk = await door.connect()
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        refused = Talk(reader, writer)
+        expected = "421 4.7.0 mx2.example.net Error: too many connections from unknown[127.0.0.1]"
+        assert await refused.reply() == expected
+        await refused.close()
+        await talk.close()
+        await door.gone()
+        await (await door.connect()).close()
+    assert door.lines[2].startswith(f"NOQUEUE: reject: CONNECT from unknown[127.0.0.1]: {expected}")
 
 
 async def test_refused_at_connection() -> None:
