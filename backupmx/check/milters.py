@@ -34,7 +34,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from backupmx.check.field import plain
 from backupmx.check.finding import Mail, Seen
@@ -54,6 +54,10 @@ TOGETHER = 540.0
 
 _UNAVAILABLE = Reply(550, "5.7.1", "Service unavailable")  # milter_default_action = reject
 _WORDS = {Fate.REJECT: "reject", Fate.DEFER: "reject", Fate.DISCARD: "discard", Fate.HOLD: "hold"}
+
+
+Refused: TypeAlias = tuple[Recipient, str]
+"""A recipient that a milter did not want while it took others, and its words: "milter NAME said: 550 5.7.1 ..."."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,8 @@ class Milked:
     """Its recipients are those who get the message."""
     verdict: Verdict = field(default_factory=Verdict)
     """Their own; what milter_header_checks decided is in `Shown`."""
-    refused: tuple[tuple[Recipient, Reply], ...] = ()
-    """Recipients kept as refused, with the milter's words."""
+    refused: tuple[Refused, ...] = ()
+    """To be kept as refused."""
 
 
 class Milters:
@@ -159,7 +163,7 @@ class Milters:
                 so_far.mail.queue_id, "reject", "RCPT", str(reply), so_far.mail.client, so_far.mail.envelope,
                 milter=milter.name, recipient=recipient.address,
             )  # fmt: skip
-        so_far.refuse(said.refused)
+        so_far.refuse(milter.name, said.refused)
         return self._edit(milter, said, leading_space, so_far, shown, places)
 
     async def _ask(self, milter: Milter, so_far: "_SoFar", macros: Macros, until: float) -> tuple[Said, bool]:
@@ -209,15 +213,15 @@ class _SoFar:
         self.mail = mail
         self.draft = first
         self.verdict = Verdict()
-        self.refused: tuple[tuple[Recipient, Reply], ...] = ()
+        self.refused: tuple[Refused, ...] = ()
         self.step = "END-OF-MESSAGE"
 
-    def refuse(self, refused: tuple[tuple[Recipient, Reply], ...]) -> None:
+    def refuse(self, milter: str, refused: Sequence[tuple[Recipient, Reply]]) -> None:
         """These recipients are out: no later milter hears of them."""
         if not refused:
             return
         out = {recipient for recipient, _ in refused}
-        self.refused += tuple(r for r in refused if r[0] in self.draft.recipients)
+        self.refused += tuple((r, f"milter {milter} said: {said}") for r, said in refused if r in self.draft.recipients)
         left = tuple(r for r in self.mail.envelope.recipients if r not in out)
         self.mail = replace(self.mail, envelope=replace(self.mail.envelope, recipients=left))
         self.draft = replace(self.draft, recipients=tuple(r for r in self.draft.recipients if r not in out))

@@ -90,6 +90,14 @@ def _pieces(message: Message) -> Iterator[bytes]:
 def _compiled(folder: Path) -> "yara_x.Rules":
     if find_spec("yara_x") is None:
         raise RulesTrouble(['checks.virus.engine: yara-x is not installed; pip install "backupmx[yara]"'])
+    rules, errors = _built(folder)
+    if rules is None:
+        raise RulesTrouble(errors)
+    return rules
+
+
+def _built(folder: Path) -> "tuple[yara_x.Rules | None, list[str]]":
+    """-> the rules, or every error.  As in `_matched`: a compiler, too, must die where it was made."""
     import yara_x
 
     compiler = yara_x.Compiler()
@@ -100,6 +108,4 @@ def _compiled(folder: Path) -> "yara_x.Rules":
             compiler.add_source(path.read_text("utf-8"), origin=str(path))
         except (yara_x.CompileError, UnicodeDecodeError, OSError) as error:
             errors.append(f"{path}: {error}")
-    if errors:
-        raise RulesTrouble(errors)
-    return compiler.build()
+    return (None if errors else compiler.build()), errors
