@@ -31,6 +31,7 @@ from tests.neighbours.unbound import free_port, required
 
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
+pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr
 rewrite   unix  - - n - - trivial-rewrite
@@ -60,10 +61,12 @@ class Postfix:
         self._master: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        conf = str(self.folder / "conf")
         with (self.folder / "stderr").open("ab") as errors:
             self._master = subprocess.Popen(
-                [_daemon("master"), "-d", "-c", str(self.folder / "conf")], stdout=errors, stderr=errors,
-                cwd=self.folder, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MAIL_CONFIG": str(self.folder / "conf")},
+                [_daemon("master"), "-d", "-c", conf], stdout=errors, stderr=errors, cwd=self.folder,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MAIL_CONFIG": conf},
+                start_new_session=True,  # on its way out the master ends its process group
             )  # fmt: skip
         _wait_for(self.port, self)
 
