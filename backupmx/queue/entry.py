@@ -85,7 +85,9 @@ class NewRecipient:
     notify: str = ""
     orcpt: str = ""
     state: State = State.QUEUED
-    """QUEUED, HELD or DISCARDED."""
+    """QUEUED, HELD or DISCARDED; REFUSED for one that a milter did not want while it took others."""
+    reason: str = ""
+    """When REFUSED: who said what."""
 
 
 @dataclass(frozen=True, slots=True)

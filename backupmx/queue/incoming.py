@@ -8,7 +8,7 @@ the index that claims go by is written for each recipient.
 from collections.abc import Iterable, Sequence
 
 from backupmx.queue.commit import Work
-from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, entry_row, insert, recipient_rows
+from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, entry_row, insert, recipient_rows, text
 from backupmx.queue.schema import Connection
 
 
@@ -28,8 +28,8 @@ def hop_keys(db: Connection, names: Iterable[str]) -> dict[str, int]:
     """The numbers of next hops; unknown ones get theirs."""
     for name in names:
         if name not in db.hops:
-            db.execute("INSERT OR IGNORE INTO hop (name) VALUES (?)", (name,))
-            (db.hops[name],) = db.execute("SELECT key FROM hop WHERE name = ?", (name,)).fetchone()
+            db.execute("INSERT OR IGNORE INTO hop (name) VALUES (?)", (text(name),))
+            (db.hops[name],) = db.execute("SELECT key FROM hop WHERE name = ?", (text(name),)).fetchone()
     return db.hops
 
 

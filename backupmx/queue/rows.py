@@ -121,7 +121,7 @@ def recipient_rows(entry: NewEntry, key: int, hops: dict[str, int]) -> Iterator[
         due = entry.arrived if recipient.state is State.QUEUED else None
         yield (
             key, n, hops[recipient.next_hop], due, None, recipient.state, 0, entry.arrived, text(recipient.address),
-            text(domain_of(recipient.address)), text(recipient.notify), text(recipient.orcpt), "",
+            text(domain_of(recipient.address)), text(recipient.notify), text(recipient.orcpt), text(recipient.reason),
         )  # fmt: skip
 
 

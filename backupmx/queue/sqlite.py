@@ -49,7 +49,7 @@ from backupmx.queue.entry import (
     Total,
 )
 from backupmx.queue.reader import Reader
-from backupmx.queue.rows import IN_ROW, Packed, pack
+from backupmx.queue.rows import IN_ROW, Packed, pack, text
 from backupmx.queue.schema import PATIENCE, connect, migrate, trouble_of
 
 _PAGE = 1000
@@ -146,12 +146,14 @@ class SqliteQueue:
         raise QueueFull("less than queue.min_free would be left")
 
     async def claim(self, next_hop: str, limit: int, now: float, lease: float) -> Sequence[Claim]:
-        want = claims.Want(next_hop, limit, now, now + lease)
+        want = claims.Want(text(next_hop), limit, now, now + lease)
         return await self._load(await self._writer.submit(claims.LEASE, want))
 
     async def take(self, id: str, address: str = "", *, lease: float = 300.0) -> Sequence[Claim]:
         now = self._clock()
-        return await self._load(await self._writer.submit(claims.TAKE, claims.Take(id, address, now, now + lease)))
+        return await self._load(
+            await self._writer.submit(claims.TAKE, claims.Take(text(id), text(address), now, now + lease))
+        )
 
     async def settle(self, settlement: Settlement, now: float) -> None:
         notice = None
@@ -208,10 +210,10 @@ class SqliteQueue:
     # The operator
 
     async def waiting(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._reader.read(listing.waiting, after, limit, id, self._clock())
+        return await self._reader.read(listing.waiting, text(after), limit, text(id), self._clock())
 
     async def quarantined(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._reader.read(listing.quarantined, after, limit, id, self._clock())
+        return await self._reader.read(listing.quarantined, text(after), limit, text(id), self._clock())
 
     async def overdue(self, before: float, max_size: int, limit: int = _PAGE) -> Sequence[tuple[str, float]]:
         return await self._reader.read(listing.overdue, before, max_size, limit)
@@ -223,7 +225,7 @@ class SqliteQueue:
         self, id: str, address: str, state: State, *, now: float, reason: str = "", was: State | None = None
     ) -> int:
         """`was`: only those in this state, so that a word never meets mail that has gone on meanwhile."""
-        changed = await self._writer.submit(orders.CHANGE, orders.Change(id, address, state, reason, was))
+        changed = await self._writer.submit(orders.CHANGE, orders.Change(text(id), text(address), state, reason, was))
         await self._remove(changed.files)
         return int(changed.many)
 
@@ -238,7 +240,7 @@ class SqliteQueue:
         return await self._reader.read(orders.progress, flush)
 
     async def message(self, id: str) -> tuple[Message, str] | None:
-        return await self._reader.read(stock.message, self._bodies, id)
+        return await self._reader.read(stock.message, self._bodies, text(id))
 
     async def check(self) -> Sequence[str]:
         return await self._reader.read(stock.check, self._bodies)

@@ -350,6 +350,21 @@ class QueueContract:
         await queue.settle(settled(taken, State.BOUNCED), NOW)
         assert await ids(queue) == []
 
+    @pytest.mark.parametrize("word", ["", "unknown", "\udcff", "' OR 1=1 --", "\x00", "日本"])
+    async def test_an_operators_nonsense(self, queue: SqliteQueue, word: str) -> None:
+        """An id, address or domain that is none finds nothing, whatever its bytes."""
+        new = entry()
+        await queue.put(new)
+        assert await queue.take(word) == []
+        assert await queue.message(word) is None
+        assert await queue.claim(word, 9, NOW, LEASE) == []
+        assert await queue.flush([word], NOW) == 0
+        assert await queue.change(word, word, State.DELETED, now=NOW) == 0
+        if word:
+            assert await queue.waiting(id=word) == []
+            assert await queue.change(new.id, word, State.DELETED, now=NOW) == 0
+        assert await ids(queue) == [new.id]
+
     # Flush
 
     async def test_flush(self, queue: SqliteQueue) -> None:
