@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import authres
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -269,7 +270,7 @@ CHECKS = build(configuration(EMBEDDED), NoDns(), silent())
 def test_any_message(
     headers: list[bytes], named: list[tuple[bytes, bytes]], body: bytes, sender: str, helo: str
 ) -> None:
-    """Any bytes as a message give findings, and fields without a control byte."""
+    """Any bytes as a message give findings, and fields without a control byte that others can parse."""
     fields_of = tuple(headers) + tuple(name + b": " + value.replace(b"\n", b"\n ") for name, value in named)
     message = Message(fields_of, (b"\r\n", canonical(body)))
     sample = Mail(message, Envelope(sender, ()), Client("192.0.2.1", 1, helo, helo), "4hTESTz1")
@@ -281,6 +282,7 @@ def test_any_message(
     for finding in findings:
         assert "internal error" not in finding.detail
         assert finding.detail.isprintable()
+    authres.AuthenticationResultsHeader.parse(added[0].replace(b"\n\t", b" ").decode())
     stamped = apply(message, findings, 0, added, HOST)
     assert stamped.headers[: len(added)] == added
 
