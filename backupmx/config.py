@@ -37,6 +37,7 @@ _OCTETS = {
     "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
     "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30,
 }  # fmt: skip
+_MILTER = re.compile(r"unix:/.+|inet:[^:\s].*:\d{1,5}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
 
@@ -222,12 +223,25 @@ class Checks(Section):
 class Milter(Section):
     """[[milter]]"""
 
-    name: str
-    """For the log."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{1,64}$")]
+    """For the log; each its own."""
     address: str
     """unix:PATH or inet:HOST:PORT."""
     on_error: OnError = "accept"
-    """The milter is away."""
+    """The milter is away, or breaks off (Postfix: milter_default_action)."""
+    connect_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
+    """For the connection (Postfix: milter_connect_timeout)."""
+    command_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
+    """For its answer to CONNECT, HELO, MAIL, RCPT and DATA (Postfix: milter_command_timeout)."""
+    content_timeout: Annotated[Seconds, Field(gt=0)] = 300.0
+    """For its answer to headers, body and end of message (Postfix: milter_content_timeout)."""
+
+    @field_validator("address")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        if not _MILTER.fullmatch(value):
+            raise ValueError("write unix:/PATH or inet:HOST:PORT")
+        return value
 
 
 class Queue(Section):
@@ -399,7 +413,5 @@ def _not_in_this_version(config: Config) -> Iterator[str]:
     for key in ("proxy_protocol_from", "xclient_from", "etrn_from"):
         if getattr(config.smtp, key):
             yield f"smtp.{key}: this version does not have it yet; take the line out"
-    if config.milter:
-        yield "milter: this version speaks to no milters yet; take the [[milter]] sections out"
     if not config.queue.store.startswith("sqlite:"):
         yield 'queue.store: write "sqlite:FILE"'

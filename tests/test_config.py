@@ -8,6 +8,7 @@ from backupmx.config import Config, ConfigTrouble, find, load, octets, parse, se
 
 SMALLEST = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "transport.map"\n'
 HERE = Path("/etc/backupmx/backupmx.toml")
+MILTERS = (("opendkim", 8891), ("clamav", 8892))
 
 
 def errors(text: str) -> list[str]:
@@ -48,12 +49,26 @@ def test_broken_toml_names_its_line() -> None:
         ("when_primary_up = 'defer'", "relay.when_primary_up"),
         ("[checks.spam]\nengine = 'rspamd'", "checks.spam.engine"),
         ("[smtp]\nxclient_from = ['192.0.2.1']", "smtp.xclient_from"),
-        ("[[milter]]\nname = 'opendkim'\naddress = 'unix:/x'", "milter"),
     ],
 )
 def test_what_this_version_lacks_is_refused(extra: str, key: str) -> None:
     """A setting that would be silently without effect is an error instead."""
     assert errors(SMALLEST + extra)[0].startswith(key)
+
+
+@pytest.mark.parametrize("address", ["/run/x.sock", "local:/run/x.sock", "inet:8891@localhost", "unix:x", "inet::25"])
+def test_a_milter_listens_somewhere(address: str) -> None:
+    """The address of a milter is written as in Postfix; another way of writing it is told at once."""
+    section = f"[[milter]]\nname = 'x'\naddress = '{address}'"
+    assert errors(SMALLEST + section) == [f"milter.0.address: write unix:/PATH or inet:HOST:PORT (it says '{address}')"]
+
+
+def test_milters_keep_their_order() -> None:
+    """They are asked in the order of the file, with Postfix's time limits unless told otherwise."""
+    text = "".join(f"[[milter]]\nname = '{name}'\naddress = 'inet:127.0.0.1:{port}'\n" for name, port in MILTERS)
+    milters = parse(SMALLEST + text + "content_timeout = '1m'\n", HERE).milter
+    assert [milter.name for milter in milters] == ["opendkim", "clamav"]
+    assert [(m.connect_timeout, m.command_timeout, m.content_timeout) for m in milters] == [(30, 30, 300), (30, 30, 60)]
 
 
 def test_paths_stand_beside_the_file() -> None:

@@ -271,7 +271,10 @@ def _told(said: Said) -> str:
 
 
 def build(config: Config, journal: Journal) -> Milters:
-    """The milters that a configuration lists.  Raises ValueError for an address that is none."""
+    """The milters that a configuration lists.  Raises ValueError for an address that is none, or a name twice."""
+    names = [section.name for section in config.milter]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ValueError(f"milter.name: {twice} is there twice; the log must tell them apart")
     return Milters(
         list(_listed(config)), config.hostname, journal, largest=max(config.smtp.message_size_limit, 1 << 20)
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from backupmx.check import milters
 from backupmx.check.run import build
 from backupmx.check.trouble import RulesTrouble
 from backupmx.config import Config, ConfigTrouble
@@ -75,6 +76,7 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     recipients = attempt(lambda: read_known(config), None)
     tls = attempt(lambda: read_tls(config, journal), None)
     attempt(lambda: build(config, Resolver(config.dns.servers), silent()), None)
+    attempt(lambda: milters.build(config, silent()), None)
     if errors or routes is None:
         raise ConfigTrouble(errors)
     return Files(tables, routes, recipients, tls, warnings + routes.map.warnings)

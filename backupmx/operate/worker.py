@@ -9,7 +9,10 @@ each dialogue; SIGHUP gives the intake a new policy between two messages.
 
 import asyncio
 import socket
+from dataclasses import replace
 
+from backupmx.check import milters
+from backupmx.check.milter_draft import HEADER_LIMIT
 from backupmx.check.run import build
 from backupmx.config import Config, ConfigTrouble, load
 from backupmx.journal import Journal
@@ -22,6 +25,7 @@ from backupmx.receive.admit import Admission
 from backupmx.receive.intake import Intake, Policy
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door
+from backupmx.rules.engine import DEFAULT
 
 
 def main(config: Config, sockets: list[socket.socket], supervisor: int) -> int:
@@ -63,7 +67,12 @@ async def _receive(config: Config, sockets: list[socket.socket], supervisor: int
 def policy(config: Config, files: Files, resolver: Resolver, journal: Journal) -> Policy:
     """What the intake goes by, made of the configuration and the files it names."""
     checks = build(config, resolver, journal)
-    return Policy(config.hostname, files.tables, files.routes, checks, quarantine=config.rules.discard == "quarantine")
+    return Policy(
+        config.hostname, files.tables, files.routes, checks,
+        rules=replace(DEFAULT, header_size_limit=HEADER_LIMIT) if config.milter else DEFAULT,
+        quarantine=config.rules.discard == "quarantine",
+        milters=milters.build(config, journal) if config.milter else None,
+    )  # fmt: skip
 
 
 def admission(files: Files) -> Admission:

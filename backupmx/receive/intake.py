@@ -10,9 +10,13 @@
                Authentication-Results) go; our own fields follow our Received.
     5 rules    milter_header_checks on each field that step 4 added: this is
                where our own X-Spam-Flag: YES is discarded.
-    6 queue    put() returns when it survives a power cut.  Only now: 250.
+    6 milters  any that are listed, one after another.  Each sees what the one
+               before made of it, not our own fields; each header it writes
+               passes milter_header_checks.  After PASS or REDIRECT in step 2
+               none is asked.
+    7 queue    put() returns when it survives a power cut.  Only now: 250.
 
-Steps 2, 4 and 5 are pure; 3 asks engines and DNS; 6 writes.  Step 6 is
+Steps 2, 4 and 5 are pure; 3 and 6 ask engines and DNS; 7 writes.  Step 7 is
 shielded: a client that hangs up while we commit does not undo the commit.
 
 Trouble
@@ -27,11 +31,12 @@ Standards: RFC 5321 4.4 (trace), 6.1 (responsibility), 6.3 (loops); RFC 8601.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backupmx.check.consequence import consequence
 from backupmx.check.finding import Finding, Mail, Seen
+from backupmx.check.milters import Milters, Refused
 from backupmx.check.run import Checks
 from backupmx.check.stamp import apply, fields
 from backupmx.journal import Journal
@@ -40,6 +45,7 @@ from backupmx.mail.message import Content, Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.queue.entry import VIRUS, NewEntry, NewRecipient, Queue, QueueTrouble, State
+from backupmx.receive.added import Ruled
 from backupmx.receive.trace import received, too_many_hops
 from backupmx.route.routes import Routes
 from backupmx.rules.engine import DEFAULT, Added, Judged, Settings, Tables, judge, judge_added
@@ -50,7 +56,9 @@ _OFF_LOOP = 256 << 10
 _UNLOGGED = frozenset({"IGNORE", "DUNNO", "OK"})
 """Actions that leave no line in Postfix's log either (cleanup_act)."""
 
-_WHERE = {State.QUEUED: "queue active", State.HELD: "hold", State.DISCARDED: "quarantine"}
+_WHERE = {
+    State.QUEUED: "queue active", State.HELD: "hold", State.DISCARDED: "quarantine", State.REFUSED: "refused",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,8 @@ class Policy:
     rules: Settings = DEFAULT
     quarantine: bool = True
     """False: a discarded message is dropped (rules.discard)."""
+    milters: Milters | None = None
+    """None: no [[milter]] is listed."""
 
 
 class Intake:
@@ -86,19 +96,24 @@ class Intake:
             message = as_sent(content, trace)
         if not verdict.ends:
             verdict = verdict.joined(too_many_hops(message.headers))
+        mail, hidden = Mail(message, envelope, client, queue_id), judged.own
+        refused: Sequence[Refused] = ()
         if not verdict.ends:
-            message, verdict = await self._check(Mail(message, envelope, client, queue_id), judged.own, verdict, policy)
+            mail, verdict, hidden = await self._check(mail, judged.own, verdict, policy)
+        if policy.milters and not (verdict.ends or judged.passed):
+            mail, verdict, refused = await self._milters(policy.milters, mail, hidden, judged.own, verdict, policy)
         if verdict.fate is not Fate.ACCEPT:
             self._journal.judged(queue_id, verdict.fate, verdict.reason)
         if verdict.refuses and verdict.reply is not None:
             return verdict.reply
         if verdict.fate is not Fate.DISCARD or policy.quarantine:
-            recipients = tuple(destinations(envelope, verdict, policy.routes.next_hop))
+            recipients = tuple(destinations(mail.envelope, verdict, policy.routes.next_hop, refused))
             entry = NewEntry(
-                queue_id, arrived, envelope, recipients, message, client, _message_id(message), verdict.reason
-            )
+                queue_id, arrived, mail.envelope, recipients, mail.message, client, _message_id(mail.message),
+                verdict.reason,
+            )  # fmt: skip
             await self._put(entry)
-            if message.spool is not None:
+            if mail.message.spool is not None:
                 content.kept()
         return Reply(250, "2.0.0", f"Ok: queued as {queue_id}")
 
@@ -110,8 +125,11 @@ class Intake:
             )
         return judge(content, tables, own=(trace,), settings=policy.rules, clock=time.monotonic)
 
-    async def _check(self, mail: Mail, own: int, before: Verdict, policy: Policy) -> tuple[Message, Verdict]:
-        """Steps 3 to 5: ask the engines, put their fields on, show each field to milter_header_checks."""
+    async def _check(self, mail: Mail, own: int, before: Verdict, policy: Policy) -> tuple[Mail, Verdict, int]:
+        """Steps 3 to 5: ask the engines, put their fields on, show each field to milter_header_checks.
+
+        -> also how many headers at the front are ours now.
+        """
         findings = await policy.checks.run(mail)
         for finding in findings:
             self._journal.found(
@@ -124,7 +142,17 @@ class Intake:
             verdict = verdict.joined(consequence(findings, policy.checks.settings))
         if verdict.fate is not Fate.ACCEPT:
             verdict = replace(verdict, reason="; ".join([verdict.reason, *_viruses(findings)]))
-        return apply(mail.message, findings, own, added.fields, policy.hostname), verdict
+        message = apply(mail.message, findings, own, added.fields, policy.hostname)
+        return replace(mail, message=message), verdict, own + len(added.fields)
+
+    async def _milters(
+        self, milters: Milters, mail: Mail, hidden: int, own: int, before: Verdict, policy: Policy
+    ) -> tuple[Mail, Verdict, Sequence[Refused]]:
+        """Step 6."""
+        ruled = Ruled(policy.tables, before, lambda added: self._tell(mail.queue_id, mail.client, mail.envelope, added))
+        milked = await milters.run(mail, hidden, own, ruled, policy.routes)
+        mail_after = replace(mail, message=milked.message, envelope=milked.envelope)
+        return mail_after, ruled.verdict.joined(milked.verdict), milked.refused
 
     async def _put(self, entry: NewEntry) -> None:
         """Shielded: a client that hangs up now does not stop a commit that may have happened already."""
@@ -154,12 +182,15 @@ def as_sent(content: Content, trace: bytes) -> Message:
     return judge(content, Tables(), own=(trace,)).message
 
 
-def destinations(envelope: Envelope, verdict: Verdict, next_hop: Callable[[str], str]) -> Iterable[NewRecipient]:
+def destinations(
+    envelope: Envelope, verdict: Verdict, next_hop: Callable[[str], str], refused: Sequence[Refused] = ()
+) -> Iterable[NewRecipient]:
     """Pure.  Who gets the message and by which next hop.
 
     REDIRECT puts one address in place of all (qmgr_message.c); FILTER another
     next hop, its empty destination being the recipient's domain; BCC adds an
     address that hears of no failure.  HOLD keeps all three for its release.
+    Whom a milter refused among others stays with the entry, with its words.
     """
     state = {Fate.HOLD: State.HELD, Fate.DISCARD: State.DISCARDED}.get(verdict.fate, State.QUEUED)
     if verdict.redirect_to:
@@ -176,6 +207,11 @@ def destinations(envelope: Envelope, verdict: Verdict, next_hop: Callable[[str],
             seen.add(address)
             hop = _filtered(verdict.filter_to, address) or next_hop(address)
             yield NewRecipient(address, hop, "NEVER", "", state)
+    for recipient, why in refused:
+        if recipient.address not in seen:
+            seen.add(recipient.address)
+            hop = next_hop(recipient.address)
+            yield NewRecipient(recipient.address, hop, recipient.notify, recipient.orcpt, State.REFUSED, why)
 
 
 def _filtered(filter_to: str | None, address: str) -> str:
