@@ -93,6 +93,8 @@ class Service:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.journal.bug("task", error)
         self.left.set()
 
     async def quiet(self) -> None:

@@ -34,12 +34,14 @@ def received(client: Client, envelope: Envelope, hostname: str, queue_id: str, n
     literal = f"IPv6:{client.address}" if ":" in client.address else client.address
     tls = client.tls
     secured = f"\n\t(using {tls.version} with cipher {tls.cipher} ({tls.bits}/{tls.bits} bits))" if tls else ""
+    # RFC 6531 4.3: UTF8SMTP and UTF8SMTPS in place of ESMTP and ESMTPS.
+    spoken = f"UTF8{client.with_protocol.removeprefix('E')}" if envelope.smtputf8 else client.with_protocol
     # Postfix breaks the line before DATE when it names no recipient (smtpd.c).
     recipients = envelope.recipients
     last = f"\n\tfor <{recipients[0].address}>; " if len(recipients) == 1 else ";\n\t"
     return (
         f"Received: from {client.helo or 'unknown'} ({client.name} [{literal}]){secured}"
-        f"\n\tby {hostname} (backupmx) with {client.with_protocol} id {queue_id}{last}{date(int(now))}"
+        f"\n\tby {hostname} (backupmx) with {spoken} id {queue_id}{last}{date(int(now))}"
     ).encode("utf-8", "replace")
 
 

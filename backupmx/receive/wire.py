@@ -47,6 +47,9 @@ _DEFAULT_STATUS = {"500": "5.5.2", "501": "5.5.4", "502": "5.5.1", "503": "5.5.1
 _LAST_WORDS = 10.0
 """Seconds for a client to take our last reply; then the connection is dropped with it."""
 
+_REPLIES = 100
+"""Replies in one write; more are not made before the transport says whether the client reads."""
+
 
 class Wire(SMTP):
     """aiosmtpd 1.4.6's SMTP with another engine.  tests/receive/test_aiosmtpd.py fails when it changes under us.
@@ -166,7 +169,7 @@ class Wire(SMTP):
     def eof_received(self) -> bool | None:
         """The client will say no more.  It may still listen: what it said is answered first."""
         self._eof = True
-        return self._busy and self.client.tls is None  # under TLS the answer means nothing and warns
+        return (self._busy or self._choked) and self.client.tls is None  # under TLS the answer means nothing and warns
 
     def connection_lost(self, error: Exception | None) -> None:
         """What runs for this client goes on: a commit is not undone by a client that hangs up."""
@@ -254,6 +257,9 @@ class Wire(SMTP):
                 break
             replies.append(self._obey(self._buffer[at:end]))
             at = end + 1
+            if len(replies) == _REPLIES and self.transport is not None:
+                self.transport.write(b"".join(replies))
+                replies = []
         self._buffer = self._buffer[at:]
         if self.transport is None:
             return
@@ -337,15 +343,15 @@ class Wire(SMTP):
 
     def _go_on(self) -> None:
         """After a pause: the commands that came meanwhile, or the end."""
-        if self._buffer and not self._busy and not self.in_content:
-            self._commands()
-        if self._busy or self.transport is None or self.transport.is_closing():
-            return
-        if self.parting or self._eof:
-            self._part()
-        elif self.service.stopping:
+        if self.service.stopping:
             self.stop()
-        elif not self._choked:
+        elif self._buffer and not self._busy and not self.in_content:
+            self._commands()
+        if self._busy or self._choked or self.parting or self.transport is None or self.transport.is_closing():
+            return
+        if self._eof:
+            self._part()
+        else:
             self.transport.resume_reading()
 
     def read_on(self) -> None:

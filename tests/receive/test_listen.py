@@ -69,6 +69,21 @@ async def test_stop_lets_a_message_end() -> None:
     assert [taken.content for taken in door.recorder.messages] == [b"x\r\n"]
 
 
+async def test_stop_comes_before_what_was_sent_ahead() -> None:
+    """A client that sends one message behind the other is stopped between two."""
+    async with running() as door:
+        talk = await door.connect()
+        await talk.begin()
+        stop = asyncio.create_task(door.door.stop(5))
+        await asyncio.sleep(0.05)
+        talk.writer.write(b".\r\n" + b"MAIL FROM:<>\r\nRCPT TO:<user@example.jp>\r\nDATA\r\n.\r\n" * 3)
+        assert (await talk.reply()).startswith("250 2.0.0 Ok: queued as")
+        assert (await talk.reply()).startswith("421 4.3.2")
+        await talk.close()
+        await stop
+    assert len(door.recorder.messages) == 1
+
+
 async def test_stop_waits_for_a_commit() -> None:
     """So does a message that is being stored."""
     leave = asyncio.Event()

@@ -268,6 +268,22 @@ async def test_name_is_there_when_it_is_needed() -> None:
     assert door.lines[0] == "connect from mail.b.example[127.0.0.1]"
 
 
+async def test_a_resolver_with_a_bug() -> None:
+    """Mail goes on without a name; the log has the traceback."""
+
+    class Broken:
+        async def reverse(self, ip: str) -> str:
+            raise LookupError("secret")
+
+    async with running(resolver=Broken()) as door:
+        talk = await door.connect()
+        await talk.begin()
+        assert (await talk.say(".")).startswith("250 ")
+        await talk.close()
+    assert door.recorder.messages[0].client.name == "unknown"
+    assert door.door.service.journal.counters["bug"] == 1
+
+
 ODD = [
     b"", b"\0" * 1000, b"\r" * 5000, b"X: y\r\n" * 10_000 + b"\r\nbody\r\n", b"X: " + b"y" * 1_000_000 + b"\r\n\r\n",
     b"X: y\r\n " * 10_000 + b"\r\n", b"\xff" * 100_000, b":\r\n:\r\n", b"Received: x\r\n" * 10_000, b".\r\n" * 1000,

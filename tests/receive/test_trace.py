@@ -37,6 +37,17 @@ def test_tls_and_ipv6() -> None:
     assert lines[2] == "\tby mx2.example.net (backupmx) with ESMTPS id 4hT"
 
 
+def test_smtputf8() -> None:
+    """Mail in UTF-8 says so, recipient included."""
+    envelope = Envelope("", (Recipient("利用者@example.jp"),), smtputf8=True)
+    client = Client("192.0.2.1", 4711, "unknown", "x", "ESMTP", Tls("TLSv1.3", "X", 256))
+    lines = received(client, envelope, "mx2.example.net", "4hT", AT).decode().split("\n")
+    assert lines[2:] == [
+        "\tby mx2.example.net (backupmx) with UTF8SMTPS id 4hT",
+        f"\tfor <利用者@example.jp>; {date(int(AT))}",
+    ]
+
+
 def test_date_is_english_with_a_numeric_zone() -> None:
     """RFC 5322 3.3 whatever the locale."""
     day, rest = date(1_795_494_783).split(", ")

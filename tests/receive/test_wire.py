@@ -114,6 +114,18 @@ async def test_replies_after_a_pause() -> None:
         await talk.close()
 
 
+async def test_a_client_that_is_done_but_reads_slowly() -> None:
+    """Who has closed its side and reads late still gets an answer to each command."""
+    async with running(junk_command_limit=10**9) as door:
+        talk = await door.connect()
+        talk.writer.write(b"NOOP\r\n" * 300_000)
+        talk.writer.write_eof()
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            assert (await talk.reader.read(-1)).count(b"250 2.0.0 Ok\r\n") == 300_000
+        await talk.close()
+
+
 async def test_commands_sent_ahead_wait_for_the_commit() -> None:
     """While a message is stored its client is not obeyed, and not read from without end."""
     leave = asyncio.Event()
