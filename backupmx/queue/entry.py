@@ -365,13 +365,18 @@ def new_id(now: float | None = None) -> str:
     Postfix know the shape.  17 characters.
     """
     now = time.time() if now is None else now
-    seconds, fraction = divmod(now, 1)
-    return f"{_base52(int(seconds), 6)}{_base52(int(fraction * 1e6), 4)}z{_base52(secrets.randbelow(51**6), 6, 51)}"
+    rest, low = divmod(int(now), len(_PAIRS))
+    top, high = divmod(rest, len(_PAIRS))
+    first, second = divmod(int(now % 1 * 1e6), len(_PAIRS))
+    rest, c = divmod(int.from_bytes(secrets.token_bytes(6), "big"), len(_RANDOM_PAIRS))
+    rest, b = divmod(rest, len(_RANDOM_PAIRS))
+    a = rest % len(_RANDOM_PAIRS)
+    return (
+        f"{_PAIRS[top]}{_PAIRS[high]}{_PAIRS[low]}{_PAIRS[first]}{_PAIRS[second]}"
+        f"z{_RANDOM_PAIRS[a]}{_RANDOM_PAIRS[b]}{_RANDOM_PAIRS[c]}"
+    )
 
 
-def _base52(number: int, width: int, base: int = 52) -> str:
-    digits = ""
-    for _ in range(width):
-        number, digit = divmod(number, base)
-        digits = _CONSONANTS[digit] + digits
-    return digits
+# Two digits at once: an id is made for every message.  Random digits have no z, which Postfix puts before the inode.
+_PAIRS = [a + b for a in _CONSONANTS for b in _CONSONANTS]
+_RANDOM_PAIRS = [a + b for a in _CONSONANTS[:-1] for b in _CONSONANTS[:-1]]
