@@ -19,7 +19,7 @@ from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.spam import Score
 from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
-from backupmx.check.wire import Address, dialogue
+from backupmx.check.wire import Address, dialogue, places
 from backupmx.mail.message import Buffer
 
 _LARGEST = 512 << 10
@@ -36,6 +36,7 @@ class Spamd:
         self._address = address
         self._seconds = seconds
         self._user = user
+        self._turn = places()
         self._version = ""
 
     async def score(self, mail: Mail, authentication: Findings) -> Score:
@@ -73,7 +74,7 @@ class Spamd:
         head = command + b" SPAMC/1.5\r\nContent-length: %d\r\n" % size
         if self._user:
             head += b"User: " + self._user.encode("ascii", "replace") + b"\r\n"
-        async with dialogue(self._address, self._seconds) as spamd:
+        async with dialogue(self._address, self._seconds, self._turn) as spamd:
             await spamd.send(head + b"\r\n", *pieces)
             spamd.end_sending()
             answer = await spamd.receive()

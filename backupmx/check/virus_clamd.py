@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from backupmx.check.field import plain
 from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.check.virus import Scan
-from backupmx.check.wire import Address, dialogue
+from backupmx.check.wire import Address, dialogue, places
 from backupmx.mail.message import Buffer, Message
 
 _CHUNK = 256 << 10
@@ -45,13 +45,14 @@ class Clamd:
         self._address = address
         self._seconds = seconds
         self._clock = clock
+        self._turn = places()
         self._version = ""
         self._version_until = 0.0
 
     async def scan(self, message: Message) -> Scan:
         if self._clock() >= self._version_until:
             await self.ping()
-        async with dialogue(self._address, self._seconds) as clamd:
+        async with dialogue(self._address, self._seconds, self._turn) as clamd:
             await clamd.send(*_instream(message))
             answer = await clamd.receive(until=b"\0")
         return Scan(signature(answer), self._version)
@@ -59,7 +60,7 @@ class Clamd:
     async def ping(self) -> str:
         """Asks VERSION: "ClamAV 1.4.6/27815/Mon Nov 23 ..." -> "ClamAV 1.4.6/27815"."""
         try:
-            async with dialogue(self._address, min(self._seconds, 5.0)) as clamd:
+            async with dialogue(self._address, min(self._seconds, 5.0), places()) as clamd:
                 await clamd.send(b"zVERSION\0")
                 answer = await clamd.receive(until=b"\0")
         except Unscannable as trouble:  # no message is involved yet

@@ -1,6 +1,6 @@
 """wire: one request to an engine on a local socket, one answer.
 
-    async with dialogue(Address.parse("unix:/var/run/clamav/clamd"), timeout) as engine:
+    async with dialogue(Address.parse("unix:/var/run/clamav/clamd"), timeout, places()) as engine:
         await engine.send(b"zINSTREAM\\0", ...)
         answer = await engine.receive(until=b"\\0")
 
@@ -94,17 +94,27 @@ class Dialogue:
         return bytes(answer).partition(until)[0] if until else bytes(answer)
 
 
+def places() -> asyncio.Semaphore:
+    """How many messages one process gives an engine at once; the others wait their turn, in their own time.
+
+    clamd scans 10 at once and spamd 5 unless told otherwise: more would only fill their backlog, and a
+    flood that fills it must not look like an engine that is away.
+    """
+    return asyncio.Semaphore(16)
+
+
 @asynccontextmanager
-async def dialogue(address: Address, seconds: float) -> AsyncIterator[Dialogue]:
+async def dialogue(address: Address, seconds: float, turn: asyncio.Semaphore) -> AsyncIterator[Dialogue]:
     """A new connection, closed at the end.  Raises EngineAway while connecting, Unscannable after `seconds`."""
-    sock = await _connect(address, min(seconds, _CONNECT_SECONDS))
     try:
-        async with asyncio.timeout(seconds):
-            yield Dialogue(sock)
+        async with asyncio.timeout(seconds), turn:
+            sock = await _connect(address, min(seconds, _CONNECT_SECONDS))
+            try:
+                yield Dialogue(sock)
+            finally:
+                sock.close()
     except TimeoutError:
         raise Unscannable(f"no answer in {seconds:g} s") from None
-    finally:
-        sock.close()
 
 
 async def _connect(address: Address, seconds: float) -> socket.socket:
@@ -124,11 +134,24 @@ async def _connected(family: int, target: str | tuple[str, int]) -> socket.socke
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
-        await asyncio.get_running_loop().sock_connect(sock, target)
+        while not await _taken(sock, target):  # noqa: ASYNC110  nobody tells when a backlog has room again
+            await asyncio.sleep(0.02)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _taken(sock: socket.socket, target: str | tuple[str, int]) -> bool:
+    """False: its backlog is full.  Only Unix sockets say so (EAGAIN), and asyncio would take it for success."""
+    if isinstance(target, str):
+        try:
+            sock.connect(target)
+        except BlockingIOError:
+            return False
+        return True
+    await asyncio.get_running_loop().sock_connect(sock, target)
+    return True
 
 
 async def _resolved(address: Address) -> tuple[int, tuple[str, int]]:

@@ -1,5 +1,6 @@
 """clamd: Debian's own for what it says, fakes for what it will not do on demand."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,11 @@ class TestRealClamd:
         """StreamMaxLength is a limit of the engine: the message is not scanned, the engine not away."""
         with pytest.raises(Unscannable, match="size limit exceeded"):
             await clamd.scan(mail(b"x" * size).message)
+
+    async def test_a_flood(self, clamd: Clamd) -> None:
+        """Two hundred messages at once all get their answer."""
+        scans = await asyncio.gather(*(clamd.scan(mail(EICAR).message) for _ in range(200)))
+        assert {scan.signature for scan in scans} == {"Eicar-Test-Signature.UNOFFICIAL"}
 
     async def test_ping(self, clamd: Clamd) -> None:
         """An operator sees clamd's version."""

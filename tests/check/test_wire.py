@@ -1,12 +1,13 @@
 """Engines on sockets: where they listen, and what goes wrong between us."""
 
+import asyncio
 import socket
 from pathlib import Path
 
 import pytest
 
 from backupmx.check.trouble import EngineAway, Unscannable
-from backupmx.check.wire import Address, dialogue
+from backupmx.check.wire import Address, dialogue, places
 from tests.check.faults import closes, engine, floods, hangs, says
 from tests.neighbours.unbound import free_port
 
@@ -33,7 +34,7 @@ def test_bad_addresses(text: str) -> None:
 
 
 async def ask(address: Address, seconds: float = 5.0, until: bytes = b"\0") -> bytes:
-    async with dialogue(address, seconds) as there:
+    async with dialogue(address, seconds, places()) as there:
         await there.send(b"question")
         return await there.receive(until)
 
@@ -79,12 +80,57 @@ async def test_answer_without_end(tmp_path: Path) -> None:
 
 async def test_it_closes_while_we_send(tmp_path: Path) -> None:
     """What an engine said before it closed on a large message is still read."""
-    async with engine(tmp_path, says(b"too large\0")) as address, dialogue(address, 5) as there:
+    async with engine(tmp_path, says(b"too large\0")) as address, dialogue(address, 5, places()) as there:
         taken = True
         for _ in range(200):
             taken = taken and await there.send(b"x" * 65536)
         assert not taken
         assert await there.receive(b"\0") == b"too large"
+
+
+async def test_a_full_backlog_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Unix socket whose backlog is full is asked again, and is away only when that lasts."""
+    path = str(tmp_path / "busy")
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(path)
+        busy.listen(0)
+        first.connect(path)
+        monkeypatch.setattr("backupmx.check.wire._CONNECT_SECONDS", 0.1)
+        with pytest.raises(EngineAway, match="no connection"):
+            await ask(Address(path=path))
+        monkeypatch.setattr("backupmx.check.wire._CONNECT_SECONDS", 5)
+        asking = asyncio.create_task(ask(Address(path=path), 1))
+        await asyncio.sleep(0.05)
+        busy.setblocking(False)
+        for _ in range(2):
+            (await asyncio.get_running_loop().sock_accept(busy))[0].close()
+        with pytest.raises(Unscannable):
+            await asking
+
+
+async def test_turns(tmp_path: Path) -> None:
+    """A hundred messages at once are given to the engine a few at a time."""
+    now, most = 0, 0
+
+    async def counts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await reader.read(64)
+        await asyncio.sleep(0.005)
+        now -= 1
+        writer.write(b"yes\0")
+
+    async with engine(tmp_path, counts) as address:
+        turn = places()
+
+        async def once() -> bytes:
+            async with dialogue(address, 20, turn) as there:
+                await there.send(b"question")
+                return await there.receive(b"\0")
+
+        assert set(await asyncio.gather(*(once() for _ in range(100)))) == {b"yes"}
+    assert most <= 16
 
 
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
