@@ -8,7 +8,8 @@
 PYTHON = python3
 BIN = .venv/bin
 # Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
-DEBIAN = clamav-daemon clamdscan postfix postfix-pcre spamassassin spamd strace swaks unbound bind9-dnsutils
+DEBIAN = bind9-dnsutils clamav-daemon clamav-milter clamdscan opendkim opendkim-tools postfix postfix-pcre rspamd \
+	spamass-milter spamassassin spamd strace swaks unbound
 
 # RUNLEVEL=1: what we install for the tests must not start as a service here.
 NEIGHBOURS = \

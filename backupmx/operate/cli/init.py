@@ -9,7 +9,7 @@ import click
 SHIPPED = Path(__file__).parents[2] / "policy"
 """policy/ of a checkout (by a link) and of an installed wheel."""
 
-SET = ("backupmx.toml", "header_checks", "transport.map", "spam.toml", "samples/*.eml")
+SET = ("backupmx.toml", "header_checks", "transport.map", "spam.toml", "yara/*.yar", "samples/*.eml")
 """What an operator edits, and messages to try it with.  The rest of policy/ is read where it is."""
 
 
