@@ -35,7 +35,7 @@ test: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n 2 $(PYTEST)
 
 lint: .venv/developing
 	$(BIN)/ruff check .
