@@ -51,6 +51,8 @@ from backupmx.net.milter import Endpoint, MilterLost, MilterTrouble, Timeouts, d
 from backupmx.net.milter_answers import TRY_AGAIN, Discard, Refuse
 
 TOGETHER = 540.0
+_AT_ONCE = 50
+"""Messages that one process shows a milter at once: more would only fill its backlog."""
 
 _UNAVAILABLE = Reply(550, "5.7.1", "Service unavailable")  # milter_default_action = reject
 _WORDS = {Fate.REJECT: "reject", Fate.DEFER: "reject", Fate.DISCARD: "discard", Fate.HOLD: "hold"}
@@ -119,6 +121,7 @@ class Milters:
         self.all = tuple(milters)
         self._hostname, self._journal, self._largest, self._clock = hostname, journal, largest, clock
         self._down: set[str] = set()
+        self._turns = {milter.name: asyncio.Semaphore(_AT_ONCE) for milter in self.all}
 
     def __bool__(self) -> bool:
         return bool(self.all)
@@ -170,6 +173,7 @@ class Milters:
         try:
             async with (
                 asyncio.timeout(max(0.0, until - self._clock())),
+                self._turns[milter.name],
                 dialogue(milter.endpoint, milter.timeouts) as open_dialogue,
             ):
                 said = await replay(open_dialogue, so_far.mail, so_far.draft, macros, self._largest)

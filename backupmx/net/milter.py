@@ -23,6 +23,7 @@ tenth of a millisecond, and one that leaks state between messages is theirs.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -224,9 +225,25 @@ async def _connected(endpoint: Endpoint, seconds: float) -> tuple[asyncio.Stream
     try:
         async with asyncio.timeout(seconds):
             if endpoint.path:
-                return await asyncio.open_unix_connection(endpoint.path)
+                return await _connected_to(endpoint.path)
             return await asyncio.open_connection(endpoint.host, endpoint.port)
     except TimeoutError:
         raise MilterAway(f"{endpoint}: no connection in {seconds:g} s") from None
     except OSError as error:
         raise MilterAway(f"{endpoint}: {error.strerror or error}") from None
+
+
+async def _connected_to(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A Unix socket whose backlog is full says EAGAIN: it is busy, not away."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    try:
+        while True:
+            try:
+                sock.connect(path)
+                return await asyncio.open_unix_connection(sock=sock)
+            except BlockingIOError:
+                await asyncio.sleep(0.02)
+    except BaseException:
+        sock.close()
+        raise

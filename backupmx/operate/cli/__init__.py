@@ -19,7 +19,7 @@ COMMANDS = {
     "init": "write the shipped policy set into a directory",
     "serve": "run the appliance in the foreground",
     "demo": "the whole job on one screen, with the embedded defaults",
-    "check": "is it right? the configuration",
+    "check": "is it right? the configuration; engines and milters",
     "replay-headers": "what the header rules do to a message, offline",
     "status": "are the primaries up, what waits for them, since when",
     "route": "next hops of an address and the line that chose them",

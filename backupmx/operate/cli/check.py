@@ -1,16 +1,20 @@
-"""check: is it right?  Today: the configuration and every file it names."""
+"""check: is it right?  The configuration and every file it names; engines and milters (check_services)."""
 
 import sys
 
 import click
 
 from backupmx.config import Config, ConfigTrouble
+from backupmx.operate.cli import check_services
 from backupmx.operate.cli.options import config_option, json_option, load_config, write_json
 
 
 @click.group("check")
 def command() -> None:
     """Is it right?  0 good, 1 findings, 2 unusable."""
+
+
+command.add_command(check_services.command)
 
 
 @command.command("config")

@@ -1,0 +1,42 @@
+"""rspamd: Debian's rspamd as a milter, with a configuration of its own that asks no network.
+
+One process: the proxy scans itself.  Debian's rule files are used as they are installed; modules that would ask DNS
+lists, redis or the internet are off.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.neighbours.milter_program import running
+from tests.neighbours.unbound import free_port, required
+
+_CONFIGURATION = """\
+lua = "$RULESDIR/rspamd.lua"
+.include "$CONFDIR/metrics.conf"
+.include "$CONFDIR/actions.conf"
+.include "$CONFDIR/groups.conf"
+modules {{ path = "${{PLUGINSDIR}}"; }}
+milter_headers {{ use = ["x-spamd-result", "x-spam-status"]; skip_local = false; skip_authenticated = false; }}
+options {{
+    pidfile = "{folder}/rspamd.pid"; tempdir = "{folder}"; cache_file = "{folder}/symbols.cache";
+    hs_cache_dir = "{folder}/"; url_tld = "${{SHAREDIR}}/effective_tld_names.dat"; filters = "chartable,regexp";
+    dns {{ nameserver = ["127.0.0.1:1"]; timeout = 0.1s; retransmits = 1; }}
+    local_addrs = []; control_socket = "{folder}/control.sock mode=0600"; history_rows = 1; gtube_patterns = "reject";
+}}
+logging {{ type = "console"; level = "info"; }}
+worker "rspamd_proxy" {{
+    bind_socket = "127.0.0.1:{port}"; milter = yes; timeout = 20s; count = 1;
+    upstream "local" {{ default = yes; self_scan = yes; }}
+}}
+"""
+
+
+@contextmanager
+def rspamd(folder: Path) -> Iterator[str]:
+    """-> "inet:HOST:PORT" while it runs."""
+    port = free_port()
+    (folder / "rspamd.conf").write_text(_CONFIGURATION.format(folder=folder, port=port))
+    command = [required("rspamd"), "-f", "-i", "-u", "root", "-g", "root", "-c", str(folder / "rspamd.conf")]
+    with running(command, f"inet:127.0.0.1:{port}", folder / "log") as address:
+        yield address
