@@ -20,7 +20,7 @@ import asyncio
 import errno
 import re
 import ssl
-from typing import Any
+from typing import Any, ClassVar
 
 from aiosmtpd.smtp import syntax
 
@@ -291,7 +291,7 @@ class Session(Wire):
         body.discard()
         return reply
 
-    verbs = {  # noqa: RUF012  (annotated in Wire)
+    _METHODS: ClassVar = {
         b"HELO": smtp_HELO,
         b"EHLO": smtp_EHLO,
         b"MAIL": smtp_MAIL,
@@ -307,3 +307,4 @@ class Session(Wire):
         **dict.fromkeys((b"EXPN", b"BDAT", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"), not_done),
         **dict.fromkeys((b"GET", b"POST", b"CONNECT"), other_protocol),
     }
+    verbs: ClassVar = {word: (word.decode(), method) for word, method in _METHODS.items()}

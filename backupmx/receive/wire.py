@@ -39,7 +39,9 @@ from backupmx.receive.service import Service
 
 Later: TypeAlias = Awaitable[bytes | Reply | None]
 Answer: TypeAlias = bytes | Reply | Later
-"""A reply with its CR LF, a reply, or what gives one; None: the verb has seen to it."""
+"""A reply that is no error with its CR LF, a reply, or what gives one; None: the verb has seen to it."""
+Verb: TypeAlias = tuple[str, Callable[[Any, bytes], Answer]]
+"""Its name in the log, and what it does."""
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\b")
 _DEFAULT_STATUS = {"500": "5.5.2", "501": "5.5.4", "502": "5.5.1", "503": "5.5.1"}
@@ -49,6 +51,10 @@ _LAST_WORDS = 10.0
 
 _REPLIES = 100
 """Replies in one write; more are not made before the transport says whether the client reads."""
+
+_UNKNOWN: Verb = ("UNKNOWN", lambda session, argument: command.UNKNOWN)
+_NOTHING: Verb = ("UNKNOWN", lambda session, argument: command.BAD_SYNTAX)
+_TOO_LONG: Verb = ("UNKNOWN", lambda session, argument: command.TOO_LONG)
 
 
 class Wire(SMTP):
@@ -66,7 +72,7 @@ class Wire(SMTP):
     Inherited: HELP, the table of verbs and their @syntax, `session`, the state that __init__ makes.
     """
 
-    verbs: ClassVar[dict[bytes, Callable[[Any, bytes], Answer]]]
+    verbs: ClassVar[dict[bytes, Verb]]
     """What each command word does: session.py's table."""
 
     transport: asyncio.Transport | None
@@ -279,31 +285,30 @@ class Wire(SMTP):
         settings = self.service.settings
         self.deadline = self.loop.time() + settings.timeout
         words = command_line.split(None, 1)
-        word = words[0].upper() if words else b""
-        method = self.verbs.get(word)
-        self._verb = verb = word.decode() if method else "UNKNOWN"
+        if self._overlong or len(command_line) > settings.line_length_limit:
+            self._overlong = False
+            verb, method = _TOO_LONG
+        else:
+            verb, method = self.verbs.get(words[0].upper(), _UNKNOWN) if words else _NOTHING
+        self._verb = verb
         self._said[verb] = self._said.get(verb, 0) + 1
         try:
-            if self._overlong or len(command_line) > settings.line_length_limit:
-                self._overlong = False
-                answer: Answer = command.TOO_LONG
-            elif method is None:
-                answer = command.UNKNOWN if words else command.BAD_SYNTAX
-            else:
-                answer = method(self, words[1].rstrip() if len(words) > 1 else b"")
+            answer = method(self, words[1].rstrip() if len(words) > 1 else b"")
         except Exception as error:
             answer = self._bug(error)
+        if isinstance(answer, bytes):
+            return answer if self.errors <= settings.hard_error_limit else self._after_error(answer)
         if isinstance(answer, Reply):
-            answer = line(answer)
-        if not isinstance(answer, bytes):
-            self._wait_for(answer)
-            return b""
-        if answer[0] in b"45":
-            self._refused[verb] = self._refused.get(verb, 0) + 1
-            self.errors += 1
-        elif self.errors <= settings.hard_error_limit:
-            return answer
-        return self._after_error(answer)
+            return self._worded(answer)
+        self._wait_for(answer)
+        return b""
+
+    def _worded(self, reply: Reply) -> bytes:
+        if reply.code < 400:
+            return line(reply)
+        self._refused[self._verb] = self._refused.get(self._verb, 0) + 1
+        self.errors += 1
+        return self._after_error(line(reply))
 
     def _after_error(self, reply: bytes) -> bytes:
         """After some errors the client waits, after too many it goes (smtpd_soft_error_limit, hard)."""

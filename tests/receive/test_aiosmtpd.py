@@ -78,7 +78,7 @@ async def test_an_added_verb(pushed: str, expected: str, monkeypatch: pytest.Mon
     async def smtp_XTRA(self: Session, argument: bytes) -> None:
         await self.push(pushed)
 
-    monkeypatch.setitem(Session.verbs, b"XTRA", smtp_XTRA)
+    monkeypatch.setitem(Session.verbs, b"XTRA", ("XTRA", smtp_XTRA))
     async with running() as door:
         talk = await door.connect()
         assert expected == await talk.say("XTRA 1")
