@@ -18,6 +18,7 @@ from backupmx.rules.table import Asked, Hit
 from backupmx.rules.vocabulary import Where, is_address, remark, split
 
 _DSN = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[ \t\n\v\f\r]|\Z)")
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _CONFUSED = Reply(451, "4.3.0", "Error: queue file write error")
 
 
@@ -142,7 +143,7 @@ def rejection(argument: bytes) -> Reply:
     text = argument[match.end() :].lstrip(SPACE) if match else argument or b"message content rejected"
     if status[0] == "2":
         status = "4" + status[1:]
-    return Reply(451 if status[0] == "4" else 550, status, _text(text))
+    return Reply(451 if status[0] == "4" else 550, status, _text(text.translate(_ONE_LINE)))
 
 
 def _place(hit: Hit) -> str:

@@ -53,6 +53,7 @@ _VERBS = re.compile(
     rb"(?:\(\*(?:UTF8?|UCP|NO_JIT|NO_AUTO_POSSESS|NO_START_OPT|NO_DOTSTAR_ANCHOR|NOTEMPTY|NOTEMPTY_ATSTART"
     rb"|CR|LF|CRLF|ANYCRLF|ANY|NUL|BSR_ANYCRLF|BSR_UNICODE|LIMIT_(?:MATCH|DEPTH|RECURSION|HEAP)=\d+)\))*"
 )
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _OWN_LIMIT = re.compile(rb"\(\*LIMIT_MATCH=(\d+)\)")
 
 
@@ -83,7 +84,7 @@ class Pattern:
         limit = min([LIMIT, *(int(n) for n in _OWN_LIMIT.findall(leading))])
         self.source = source
         self.flags = flags
-        self._source = leading + b"(*LIMIT_MATCH=%d)" % limit + source[len(leading) :]
+        self._source = leading + b"(*LIMIT_MATCH=%d)" % limit + _any_byte(source[len(leading) :], leading)
         self._code = _compile(self._source, flags, jit=True)
         self._slow: Any = None
         self.groups: int = _cy.pattern_capture_count(self._code)
@@ -129,6 +130,13 @@ class Pattern:
             _match(self._code, subject, len(subject), 0, context, 0)
         except _cy.LibraryError:
             pass  # the limit: what `wanted` has seen so far is the answer
+
+
+def _any_byte(source: bytes, verbs: bytes) -> bytes:
+    """`\\C` is any one byte; the library was built without it, and outside UTF this is the same."""
+    if b"\\C" not in source or b"\\Q" in source or b"UTF" in verbs:
+        return source
+    return _ESCAPED.sub(lambda match: b"(?s:.)" if match[0] == b"\\C" else match[0], source)
 
 
 def _compile(source: bytes, flags: int, *, jit: bool) -> Any:

@@ -3,8 +3,8 @@
 `translate(source, extended)` gives a PCRE2 pattern that matches the same
 strings.  Which strings match does not depend on how alternatives are tried, so
 only the captures need care: POSIX wants the longest match that begins first,
-PCRE2 the first it finds.  `longest` looks at all of them and takes the one
-POSIX means: the longest, then the longest for each group from the left.
+PCRE2 the first it finds.  `longest` looks at all of them and takes that one,
+and its groups as Debian's regexec(3) fills them.
 
 What Debian's regcomp(3) knows beyond POSIX is known here: \\w \\W \\s \\S \\b \\B
 \\< \\> \\` \\' and, in basic expressions, \\+ \\? \\|.  \\d is no digit: it is the
@@ -15,8 +15,7 @@ and is another program on FreeBSD; Debian 12's never comes back from
 (((((d*)|a*))?|(x)*))+ on "ad".  A translation has one answer everywhere.
 
 BUGS    After 2,000 ways to match, `longest` takes the best it has seen.
-        Which of two alternatives of equal length a group inside another has
-        taken, and what it keeps from an earlier turn of a repetition, is not
+        What a group keeps from an earlier turn of a repetition around it is not
         always what regexec(3) says; that differs between systems too.
 
 Standards: POSIX.1-2017 XBD 9 (regular expressions).
@@ -79,22 +78,27 @@ class PosixPattern:
 
 
 def longest(pattern: Pattern, subject: bytes) -> tuple[bytes, ...] | None:
-    """Of all matches that begin first: the longest, then the longest group by group from the left."""
+    """Of all matches that begin first the longest; of those the first, but for groups it left empty."""
     best: tuple[tuple[int, int], ...] = ()
-    key: tuple[int, ...] = ()
 
-    def better(spans: tuple[tuple[int, int], ...]) -> bool:
-        nonlocal best, key
+    def wanted(spans: tuple[tuple[int, int], ...]) -> bool:
+        nonlocal best
         if best and spans[0][0] > best[0][0]:
             return False
-        lengths = tuple(end - start if start >= 0 else -1 for start, end in spans)
-        pairs = [(new, old) for new, old in zip(lengths, key, strict=False) if new != old and new >= 0 and old >= 0]
-        if not best or (pairs and pairs[0][0] > pairs[0][1]):
-            best, key = spans, lengths
+        if not best or spans[0][1] > best[0][1] or (spans[0] == best[0] and _fills(spans, best)):
+            best = spans
         return True
 
-    pattern.enumerate(subject, _WAYS, better)
+    pattern.enumerate(subject, _WAYS, wanted)
     return tuple(subject[start:end] if start >= 0 else b"" for start, end in best) or None
+
+
+def _fills(new: tuple[tuple[int, int], ...], old: tuple[tuple[int, int], ...]) -> bool:
+    """A repetition went through one empty turn too many: the first group that differs is empty in `old` alone."""
+    for (start, end), (had_start, had_end) in zip(new, old, strict=True):
+        if start >= 0 and had_start >= 0 and end - start != had_end - had_start:
+            return had_start == had_end
+    return False
 
 
 class _Translation:
