@@ -29,13 +29,10 @@ NEIGHBOURS = \
 demo: .venv/installed
 	@$(BIN)/backupmx demo $(DEMO)
 
+# Style first and tests last, so that a run ends with pytest's line; a failure in one does not hide the other.
 test: .venv/developing
 	@$(NEIGHBOURS)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 $(PYTEST)
+	@$(MAKE) -s lint; style=$$?; $(BIN)/pytest -n 2 $(PYTEST) && exit $$style
 
 lint: .venv/developing
 	$(BIN)/ruff check .
