@@ -18,7 +18,8 @@ from backupmx.rules.table import Asked, Hit
 from backupmx.rules.vocabulary import Where, is_address, remark, split
 
 _DSN = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[ \t\n\v\f\r]|\Z)")
-_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+# What a reply may hold: printable ASCII, and bytes that look like UTF-8 (printable.c is not strict either).
+_UNPRINTABLE = re.compile(rb"([ -~]+|[\xc2-\xff][\x80-\xbf]+)|.", re.DOTALL)
 _CONFUSED = Reply(451, "4.3.0", "Error: queue file write error")
 
 
@@ -143,7 +144,12 @@ def rejection(argument: bytes) -> Reply:
     text = argument[match.end() :].lstrip(SPACE) if match else argument or b"message content rejected"
     if status[0] == "2":
         status = "4" + status[1:]
-    return Reply(451 if status[0] == "4" else 550, status, _text(text.translate(_ONE_LINE)))
+    return Reply(451 if status[0] == "4" else 550, status, _text(one_line(text)))
+
+
+def one_line(text: bytes) -> bytes:
+    """Text with captures in it, fit for a reply: everything that is not printable is a blank."""
+    return _UNPRINTABLE.sub(lambda match: match[1] or b" ", text)
 
 
 def _place(hit: Hit) -> str:

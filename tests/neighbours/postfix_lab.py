@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from tests.rules.differential.generate import Case
 
 _LANES = ("pcre", "regexp", "small", "nomime", "milter")
-_TABLES = {"header": "header_checks", "mime": "mime_header_checks", "nested": "nested_header_checks", "body": "body_checks", "milter": "milter_header_checks"}  # fmt: skip
+_TABLES = {
+    "header": "header_checks", "mime": "mime_header_checks", "nested": "nested_header_checks", "body": "body_checks",
+    "milter": "milter_header_checks",
+}  # fmt: skip
 _PATIENCE = 20.0
 _MAIN = """\
 compatibility_level = 3.6
@@ -237,7 +240,9 @@ class PostfixLab:
         if queue_id is None:
             refused = next((m[1] for line in log if (m := re.match(r"cleanup: ([0-9A-F]{8,}): ", line))), "")
             log = [line.replace(refused, "QID") for line in log] if refused else log
-            return Answer("reject" if code >= 500 else "defer", code, text, tuple(log), queue_id=refused or "1A2B3C4D5E6")
+            return Answer(
+                "reject" if code >= 500 else "defer", code, text, tuple(log), queue_id=refused or "1A2B3C4D5E6"
+            )
         return self.fate(queue_id, code, text, log)
 
     def send(self, port: int, message: bytes) -> tuple[int, str]:
@@ -280,7 +285,9 @@ class PostfixLab:
         elif not copies and action != "discard":
             action = "corrupt"
         if action != "discard":
-            subprocess.run([_tool("postsuper"), "-c", self.folder / "etc", "-d", queue_id], check=False, capture_output=True)
+            subprocess.run(
+                [_tool("postsuper"), "-c", self.folder / "etc", "-d", queue_id], check=False, capture_output=True
+            )
         return Answer(
             action, code, text.replace(queue_id, "QID"), tuple(log),
             tuple(sorted({r for _, recipients in copies for r in recipients})),

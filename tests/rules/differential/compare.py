@@ -12,7 +12,6 @@ from backupmx.mail.message import Content, canonical
 from backupmx.rules.engine import Settings, Tables
 from backupmx.rules.replay import Replayed, as_json, replay
 from backupmx.rules.table import load
-
 from tests.neighbours.postfix_lab import Answer
 
 from .generate import Case
@@ -23,7 +22,8 @@ _DECISION = re.compile(
 )
 _UNLOGGED = ("IGNORE", "DUNNO", "OK")
 _DATED = re.compile(
-    rb"(secondary\.example\.net \(Postfix\) with ESMTP id QID.{0,80}?); \w{3}, +\d+ \w{3} \d{4} [\d:]+ [+-]\d{4} \(UTC\)",
+    rb"(secondary\.example\.net \(Postfix\) with ESMTP id QID.{0,80}?); "
+    rb"\w{3}, +\d+ \w{3} \d{4} [\d:]+ [+-]\d{4} \(UTC\)",
     re.DOTALL,
 )
 _WRAPPED = re.compile(rb"(?<=[^\r\n]{998})\r?\n ")
@@ -36,7 +36,8 @@ _DATE = b"Tue, 24 Nov 2026 05:02:55 +0000 (UTC)"
 def received(queue_id: str) -> bytes:
     return (
         b"Received: from mail.upstream.example (unknown [127.0.0.1])\n"
-        b"\tby secondary.example.net (Postfix) with ESMTP id %s\n\tfor <user@example.jp>; %s" % (queue_id.encode(), _DATE)
+        b"\tby secondary.example.net (Postfix) with ESMTP id %s\n\tfor <user@example.jp>; %s"
+        % (queue_id.encode(), _DATE)
     )
 
 
@@ -60,7 +61,9 @@ def ours(case: Case, queue_id: str) -> Replayed:
     settings = Settings(header_size_limit=1024 if case.lane == "small" else 102_400, mime=case.lane != "nomime")
     added = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in case.adds or ()]
     raw = canonical(case.message)
-    return replay(Content(raw if raw.endswith(b"\r\n") else raw + b"\r\n"), tables, added, settings, own=(received(queue_id),))
+    return replay(
+        Content(raw if raw.endswith(b"\r\n") else raw + b"\r\n"), tables, added, settings, own=(received(queue_id),)
+    )
 
 
 def differences(answer: Answer, case: Case) -> list[str]:
@@ -82,7 +85,9 @@ def differences(answer: Answer, case: Case) -> list[str]:
             found.append(f"{key}: Postfix {theirs_to!r}, we {ours_to!r}")
     if answer.action == "accept" and set(answer.recipients) - {"user@example.jp"} != set(got["bcc"]):
         found.append(f"bcc: Postfix {answer.recipients!r}, we {got['bcc']!r}")
-    theirs = [(action, printable(masked((text or "").encode(), answer.queue_id))) for action, text in _decisions(answer)]
+    theirs = [
+        (action, printable(masked((text or "").encode(), answer.queue_id))) for action, text in _decisions(answer)
+    ]
     mine = [
         (_logged(d["action"]), printable(masked(d["text"].encode("utf-8", "surrogateescape"), answer.queue_id)))
         for d in got["decisions"]

@@ -5,13 +5,29 @@ lines, NUL and CR, names with a blank before the colon, parts in parts, broken
 rule files, several rules on one header.  Every table ends in a WARN that shows
 which table saw which line, because most rules change nothing.
 """
+# ruff: noqa: E501 - the lists of odd things read better whole
 
 from dataclasses import dataclass
 from random import Random
 
 NAMES = ["From", "To", "Subject", "X-A", "X-B", "X-Spam-Flag", "X-Long", "Received", "Bcc", "Return-Path", "Date",
          "Content-Type", "Content-Description", "MIME-Version", "Content-Length", "Content-ID", "Message-ID", "x-a"]  # fmt: skip
-WORDS = ["yes", "YES", "no", "foo", "bar", "<>", "a@b.example", "viagra", "x" * 30, "a b", "k=v;", "日本", "(c)", "tail"]
+WORDS = [
+    "yes",
+    "YES",
+    "no",
+    "foo",
+    "bar",
+    "<>",
+    "a@b.example",
+    "viagra",
+    "x" * 30,
+    "a b",
+    "k=v;",
+    "日本",
+    "(c)",
+    "tail",
+]
 HOPS = ["smtp:[127.0.0.1]:1", "dummy:", "dummy:dest", "nothing"]
 
 
@@ -60,9 +76,8 @@ def table(r: Random, kind: str, mark: str, body: bool = False) -> bytes:
         else:
             lines.append(f"{pattern(r, kind, body)}{r.choice([' ', '  ', chr(9)])}{action(r, body)}")
     lines += ["endif"] * max(0, depth - (r.random() < 0.1))
-    group = "(.{0,40})" if kind == "pcre" else "(.{0,40})"
     if r.random() < 0.9:
-        lines.append(f"/^{group}/ WARN {mark} $1")
+        lines.append(f"/^(.{{0,40}})/ WARN {mark} $1")
     ending = r.choice(["\n", "\n", "\n", "\r\n"])
     return ending.join([*lines, ""]).encode("utf-8", "surrogateescape")
 
@@ -91,15 +106,38 @@ def pattern(r: Random, kind: str, body: bool) -> str:
 
 def expression(r: Random, kind: str, body: bool) -> str:
     if body:
-        return r.choice(["^--", "foo", "^$", "^.", "line (\\w+)" if kind == "pcre" else "line ([a-z0-9]+)", "x{100}", "^>?From ", "tail$", "=", "^\\."])
+        return r.choice(
+            [
+                "^--",
+                "foo",
+                "^$",
+                "^.",
+                "line (\\w+)" if kind == "pcre" else "line ([a-z0-9]+)",
+                "x{100}",
+                "^>?From ",
+                "tail$",
+                "=",
+                "^\\.",
+            ]
+        )
     common = [
-        f"^{name(r)}:", f"^{name(r)}: ", f"^{name(r)}:.*{word(r)}", f"^X-", f"^({name(r)}|{name(r)}):(.*)$", word(r), f"{word(r)}$",
+        f"^{name(r)}:", f"^{name(r)}: ", f"^{name(r)}:.*{word(r)}", "^X-", f"^({name(r)}|{name(r)}):(.*)$", word(r), f"{word(r)}$",
         "^X-[AB]:", "[[:space:]]$", "^[^:]*: *$", f"^{name(r)}: (.)(.*)", "(a|ab)(c|bcd)*", "^.{60,}", "tail", "boundary", "^(.{0,20}).*",
         "^Received:", "^Content-Type: *([^;]*)", "n",
     ]  # fmt: skip
     pcre = [f"^{name(r)}:\\s*", f"^{name(r)}:\\s+(\\S+)", "\\n", "\\n\\s", f"(?i){word(r)}", f"^{name(r)}:(?!.*{word(r)})", "^(?:X-A|Subject): (.*)",
             "^\\Qx-a\\E:", "[^\\x00-\\x7f]", "(a+)+$", "^Subject\\x3a", "(*UTF8)^Subject: .(.)"]  # fmt: skip
-    posix = ["^X-A:\\(a\\)", "[[:alpha:]]+-[[:alpha:]]", "^(X-A|X-AB?): (.*)", "[[.a.]]b", "a{1,3}", "()", "\\<foo\\>", "(x)\\1", "^X-A: (f|fo|foo)(o*)"]
+    posix = [
+        "^X-A:\\(a\\)",
+        "[[:alpha:]]+-[[:alpha:]]",
+        "^(X-A|X-AB?): (.*)",
+        "[[.a.]]b",
+        "a{1,3}",
+        "()",
+        "\\<foo\\>",
+        "(x)\\1",
+        "^X-A: (f|fo|foo)(o*)",
+    ]
     chosen = r.choice(common + (pcre if kind == "pcre" else posix))
     for special in ("(c)",):
         chosen = chosen.replace(special, "\\(c\\)")
@@ -107,7 +145,9 @@ def expression(r: Random, kind: str, body: bool) -> str:
 
 
 def action(r: Random, body: bool) -> str:
-    text = r.choice(["", " text", " some $$ text", " 5.2.3 why", " 4.7.1 later", " 2.1.0 odd", " 日本", " 554 5.7.9 x", " 5.7.1\tx"])
+    text = r.choice(
+        ["", " text", " some $$ text", " 5.2.3 why", " 4.7.1 later", " 2.1.0 odd", " 日本", " 554 5.7.9 x", " 5.7.1\tx"]
+    )
     kind = r.choices(
         ["WARN", "INFO", "IGNORE", "STRIP", "REPLACE", "PREPEND", "DUNNO", "OK", "HOLD", "REDIRECT", "FILTER", "BCC", "DISCARD", "REJECT", "PASS", "warn"],
         [6, 2, 5, 2, 6, 5, 3, 1, 2, 1, 1, 1, 0.7, 1.2, 0.7, 1],
@@ -115,7 +155,7 @@ def action(r: Random, body: bool) -> str:
     if kind in ("REPLACE", "PREPEND"):
         if body:
             return f"{kind} {r.choice(['new line', 'X-New: body', ' indented', '.dot', 'y' * 1100])}"
-        return f"{kind} {r.choice(['X-New: v', 'X-New: $$v', 'Bcc: someone@example.jp', 'Subject: new', 'X-New : blank', 'Return-Path: <x@y>', 'Content-Type: text/html', 'X-New:', f'X-W: ' + word(r)])}"
+        return f"{kind} {r.choice(['X-New: v', 'X-New: $$v', 'Bcc: someone@example.jp', 'Subject: new', 'X-New : blank', 'Return-Path: <x@y>', 'Content-Type: text/html', 'X-New:', 'X-W: ' + word(r)])}"
     if kind == "REDIRECT":
         return f"REDIRECT {r.choice(['r1@example.jp', 'r2@example.org'])}"
     if kind == "BCC":
@@ -156,7 +196,9 @@ def header(r: Random, small: bool) -> bytes:
         at += at == 0  # what smtpd makes of a CR before the first letter is its own affair
         raw = raw[:at] + r.choice([b"\0", b"\r", b"\r\r", b"\xff", b"\x7f", b"\x01"]) + raw[at:]
     elif roll < 0.06:
-        raw += b" " + b"y" * r.choice([900, 1000, 1015, 1024, 1030, 2020, 2030, 2047, 2048, 2049, 4096, 5000]) + b" tail"
+        raw += (
+            b" " + b"y" * r.choice([900, 1000, 1015, 1024, 1030, 2020, 2030, 2047, 2048, 2049, 4096, 5000]) + b" tail"
+        )
     elif roll < 0.09 and small:
         raw += b"".join(b"\n " + b"z" * r.randint(20, 300) for _ in range(r.randint(2, 12))) + b"\n tail"
     return raw
@@ -190,15 +232,21 @@ def large(r: Random, head: bytes, body: bytes) -> tuple[bytes, bytes]:
     if kind == "header":
         return head + b"X-Long: " + b"y" * r.choice([102380, 102392, 102393, 102400, 103000, 120000]) + b" tail\n", body
     if kind == "fold":
-        return head + b"X-Long: yes" + b"\n foo bar baz 0123456789 0123456789" * r.choice([2900, 3010, 3200, 4000]) + b"\n tail\n", body
+        return head + b"X-Long: yes" + b"\n foo bar baz 0123456789 0123456789" * r.choice(
+            [2900, 3010, 3200, 4000]
+        ) + b"\n tail\n", body
     if kind == "segment":
-        return head, body + b"0123456789012345678901234567890123456789\n" * r.choice([1240, 1248, 1249, 1250, 1300]) + b"foo tail\n--b1\nfoo\n"
+        return head, body + b"0123456789012345678901234567890123456789\n" * r.choice(
+            [1240, 1248, 1249, 1250, 1300]
+        ) + b"foo tail\n--b1\nfoo\n"
     if kind == "nest":
         depth = r.choice([99, 100, 101, 102, 110])
         inner = b"".join(b"Content-Type: multipart/mixed; boundary=n%d\n\n--n%d\n" % (n, n) for n in range(depth))
         first, rest = inner.split(b"\n", 1)
         return head + first + b"\n", rest[1:] + b"X-A: inner\n\nfoo\n"
-    parts = b"".join(b"--b1\nContent-Type: message/rfc822\nX-A: %d\n\nX-B: %d\n\nfoo\n" % (n, n) for n in range(r.choice([3, 40])))
+    parts = b"".join(
+        b"--b1\nContent-Type: message/rfc822\nX-A: %d\n\nX-B: %d\n\nfoo\n" % (n, n) for n in range(r.choice([3, 40]))
+    )
     return head + b"Content-Type: multipart/mixed; boundary=b1\n", parts
 
 
@@ -208,10 +256,30 @@ def entity(r: Random, lane: str, depth: int) -> tuple[bytes, bytes]:
         extra = [b"Content-Type: text/plain; charset=utf-8"] if r.random() < 0.5 else []
         return block(r, lane, extra), lines(r)
     if kind == "other":
-        declared = r.choice([b"application/pdf", b"", b'"multipart"/mixed; boundary=b1', b"multipart", b"message", b"foo/bar; boundary=b1"])
+        declared = r.choice(
+            [
+                b"application/pdf",
+                b"",
+                b'"multipart"/mixed; boundary=b1',
+                b"multipart",
+                b"message",
+                b"foo/bar; boundary=b1",
+            ]
+        )
         return block(r, lane, [b"Content-Type: " + declared]), lines(r) + b"--b1\nX-A: in part?\n\n"
     if kind == "message":
-        sub = r.choice([b"rfc822", b"RFC822", b"global", b"partial", b"external-body", b"delivery-status", b"rfc822; name=x", b"global-headers"])
+        sub = r.choice(
+            [
+                b"rfc822",
+                b"RFC822",
+                b"global",
+                b"partial",
+                b"external-body",
+                b"delivery-status",
+                b"rfc822; name=x",
+                b"global-headers",
+            ]
+        )
         inner_head, inner_body = entity(r, lane, depth + 1)
         coding = [b"Content-Transfer-Encoding: " + r.choice([b"7bit", b"base64", b"8bit"])] if r.random() < 0.3 else []
         return block(r, lane, [b"Content-Type: message/" + sub, *coding]), inner_head + gap(r) + inner_body
@@ -221,9 +289,28 @@ def entity(r: Random, lane: str, depth: int) -> tuple[bytes, bytes]:
 def multipart(r: Random, lane: str, depth: int) -> tuple[bytes, bytes]:
     boundary = r.choice([b"b1", b"b2", b"b1x", b"=_x", b"a:b", b"a b", b"", b"--"])
     sub = r.choice([b"mixed", b"digest", b"alternative", b"Digest"])
-    quoted = r.choice([b'"%s"', b"%s" if boundary not in (b"", b"a b", b"a:b", b"=_x") else b'"%s"', b'"%s"; boundary=b2', b'(c) "%s" (d)', b'"%s";'])
-    joint = r.choice([b"; boundary=", b";\n\tboundary=", b"; Boundary = ", b"; charset=x; boundary=", b"; boundary =\n ", b"(boundary=b9); boundary="])
-    declared = b"Content-Type: " + r.choice([b"multipart/", b"Multipart/", b"multipart / "]) + sub + joint + quoted % boundary
+    quoted = r.choice(
+        [
+            b'"%s"',
+            b"%s" if boundary not in (b"", b"a b", b"a:b", b"=_x") else b'"%s"',
+            b'"%s"; boundary=b2',
+            b'(c) "%s" (d)',
+            b'"%s";',
+        ]
+    )
+    joint = r.choice(
+        [
+            b"; boundary=",
+            b";\n\tboundary=",
+            b"; Boundary = ",
+            b"; charset=x; boundary=",
+            b"; boundary =\n ",
+            b"(boundary=b9); boundary=",
+        ]
+    )
+    declared = (
+        b"Content-Type: " + r.choice([b"multipart/", b"Multipart/", b"multipart / "]) + sub + joint + quoted % boundary
+    )
     out = lines(r)
     for _ in range(r.choice([0, 1, 2, 3])):
         head, body = entity(r, lane, depth + 1)

@@ -18,7 +18,10 @@ CASES = int(os.environ.get("BACKUPMX_DIFFERENTIAL", "300"))
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[PostfixLab]:
-    with tempfile.TemporaryDirectory(prefix="postfix-lab-", dir="/tmp") as folder, PostfixLab.running(Path(folder)) as it:
+    with (
+        tempfile.TemporaryDirectory(prefix="postfix-lab-", dir="/tmp") as folder,
+        PostfixLab.running(Path(folder)) as it,
+    ):
         yield it
 
 
