@@ -17,8 +17,11 @@ error, until `patience` is over.  Nobody waits for the disk while holding it.
 Trouble
     QueueFull, QueueTrouble   for every item of the transaction; the connection
                     is given up and made anew for the next one.
-    Uncertain       COMMIT or the wait for the disk failed: after a crash the change may turn out
-                    to have been made.  Still 451: twice is better than never.
+    Uncertain       COMMIT or the wait for the disk failed: the change may turn
+                    out to have been made.  Still 451: twice is better than never.
+                    After a failed wait the log may have a hole that the kernel
+                    no longer knows of, and nothing behind a hole survives: so
+                    all of it goes into the database before the next promise.
 
 Why many rows in one statement?  Each step of a statement gives Python's lock
 away, and on a busy process the event loop keeps it for up to 5 ms.
@@ -77,6 +80,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._suspect = False
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="queue-commit", daemon=True)
         self._thread.start()
@@ -134,6 +138,9 @@ class Writer:
 
     def _transact(self, batch: Sequence[Job]) -> Sequence[Any]:
         db = self._db = self._db or self._connect()
+        if self._suspect:
+            db.empty_log(self._patience)
+            self._suspect = False
         self._begin(db)
         try:
             results = _together(db, batch)
@@ -145,12 +152,20 @@ class Writer:
             results = _each_alone(db, batch)
         try:
             db.execute("COMMIT")
-            if any(work.durable for work, _, _ in batch):
-                db.sync()
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             trouble = trouble_of(error)
             raise (Uncertain(*trouble.args) if type(trouble) is QueueTrouble else trouble) from error
+        if any(work.durable for work, _, _ in batch):
+            self._wait_for_the_disk(db)
         return results
+
+    def _wait_for_the_disk(self, db: Connection) -> None:
+        """What fails here is committed and may be seen already, full disk or not."""
+        try:
+            db.sync()
+        except OSError as error:
+            self._suspect = True
+            raise Uncertain(*trouble_of(error).args) from error
 
     def _begin(self, db: Connection) -> None:
         """BEGIN IMMEDIATE.  Another process's commit is over within a millisecond or few: look often."""

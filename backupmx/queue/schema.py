@@ -81,6 +81,14 @@ class Connection(sqlite3.Connection):
             self._log = os.open(self.log, os.O_RDWR | os.O_CLOEXEC)
         os.fdatasync(self._log)
 
+    def empty_log(self, patience: float) -> None:
+        """Everything into the database and to the disk; the log begins anew.  Raises sqlite3.Error, QueueTrouble."""
+        self.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
+        (busy, *_) = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self.execute("PRAGMA busy_timeout=0")
+        if busy:
+            raise QueueTrouble("the log could not be emptied after an I/O error")
+
 
 def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> Connection:
     """A connection for one thread of this process.  Raises sqlite3.Error."""

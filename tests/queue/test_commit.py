@@ -1,6 +1,7 @@
 """One thread commits what has gathered; one bad item fails alone."""
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -62,9 +63,17 @@ async def test_one_bad_item_fails_alone(writer: Writer, tmp_path: Path) -> None:
 class Broken(schema.Connection):
     """Fails as asked, for as long as asked."""
 
-    fails: ClassVar[dict[str, sqlite3.OperationalError]] = {}
+    fails: ClassVar[dict[str, Exception]] = {}
+
+    said: ClassVar[list[str]] = []
+
+    def sync(self) -> None:
+        if "sync" in self.fails:
+            raise self.fails["sync"]
+        super().sync()
 
     def execute(self, sql: str, *rest: object) -> sqlite3.Cursor:
+        self.said.append(sql)
         if sql in self.fails:
             raise self.fails[sql]
         return super().execute(sql, *rest)
@@ -101,6 +110,29 @@ async def test_a_disk_that_fails(tmp_path: Path, code: int, at: str, kind: type[
     assert (await writer.submit(ADD, "d"), names(tmp_path), len(made) > 1) == ("D", ["d"], True)
     await writer.close()
     assert names(tmp_path) == ["d"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+async def test_a_log_that_did_not_reach_the_disk(tmp_path: Path, number: int) -> None:
+    """After a wait for the disk that failed, the whole log goes into the database before anything is promised."""
+    path = str(tmp_path / "queue.db")
+    schema.migrate(path)
+
+    def connect() -> schema.Connection:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Broken)
+        db.hops, db.log = {}, f"{path}-wal"
+        return db
+
+    Broken.fails = {"sync": OSError(number, "it failed")}
+    writer = Writer(connect)
+    with pytest.raises(Uncertain):
+        await writer.submit(ADD, "a")
+    Broken.fails = {}
+    Broken.said.clear()
+    await writer.submit(ADD, "b")
+    begin = Broken.said.index("BEGIN IMMEDIATE")
+    assert ("PRAGMA wal_checkpoint(TRUNCATE)" in Broken.said[:begin], names(tmp_path)) == (True, ["a", "b"])
+    await writer.close()
 
 
 async def test_nobody_waits_any_more(writer: Writer, tmp_path: Path) -> None:
