@@ -40,6 +40,8 @@ class SmtpSettings:
     """Where content beyond `spool_above` is written while it comes in; "": it stays in memory."""
     spool_above: int = 1 << 20
     """Octets of one message kept in memory."""
+    min_free: int = 0
+    """Octets that spooling leaves free in that folder (queue.min_free)."""
 
 
 DATA_RATE = 500.0

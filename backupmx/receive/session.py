@@ -32,7 +32,7 @@ from backupmx.receive import command
 from backupmx.receive.data import Unstuffing
 from backupmx.receive.limits import DATA_RATE
 from backupmx.receive.service import Service
-from backupmx.receive.spool import Body
+from backupmx.receive.spool import Body, room
 from backupmx.receive.wire import Answer, Wire
 
 # Postfix neuters these in HELO names (smtpd.c NEUTER_CHARACTERS); control bytes and non-ASCII are in no name either.
@@ -174,11 +174,20 @@ class Session(Wire):
         asked = command.mail(argument, self.service.settings.message_size_limit)
         if isinstance(asked, Reply):
             return asked
-        if refusal := self.service.admission.sender(self.client, asked.sender):
+        refusal = self.service.admission.sender(self.client, asked.sender) or self._no_room(asked.size)
+        if refusal is not None:
             self.service.journal.refused("MAIL", self.client, refusal, sender=asked.sender)
             return refusal
         self._mail = asked
         return command.MAIL_OK
+
+    def _no_room(self, size: int) -> Reply | None:
+        """A large message that is announced is refused before it is sent.  Small ones are left to the queue, which
+        has room inside its database when the disk has none."""
+        settings = self.service.settings
+        if not settings.min_free or size <= settings.spool_above or not settings.spool_folder:
+            return None
+        return QueueFull.reply if room(settings.spool_folder) - size < settings.min_free else None
 
     async def _mail_when_named(self, naming: "asyncio.Task[None]", argument: bytes) -> bytes | Reply | None:
         await asyncio.wait([naming])
@@ -222,7 +231,7 @@ class Session(Wire):
             return command.NO_RECIPIENTS if self._rejected else command.NEED_RCPT
         settings = self.service.settings
         path = f"{settings.spool_folder}/{self._queue_id}.in" if settings.spool_folder else ""
-        self._body = Body(path, settings.spool_above, self.service.pool, self.read_on)
+        self._body = Body(path, settings.spool_above, self.service.pool, self.read_on, floor=settings.min_free)
         self._unstuffing = Unstuffing()
         self.in_content = True
         return command.GO_AHEAD

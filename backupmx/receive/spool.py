@@ -12,12 +12,16 @@ costs a worker a few blocks of memory, whatever its size.
 The file is not synced here: the queue syncs what it adopts.  What a crash
 leaves in the folder is swept when the appliance starts.
 
+Spooling stops at the same floor as the queue (`min_free`): a hundred clients
+with large messages cannot fill the disk before the first of them is queued.
+
 Trouble
     OSError   from `finish`: the disk is full or broken.  The client reads
               452 or 451; the file is gone.
 """
 
 import asyncio
+import errno
 import mmap
 import os
 from collections.abc import Callable, Sequence
@@ -35,14 +39,17 @@ _BEHIND = 1 << 20
 class Body:
     """Content as it grows.  `path` "": it stays in memory whatever its size."""
 
-    __slots__ = ("_above", "_file", "_path", "_pieces", "_pool", "_relieved", "_trouble", "_unwanted", "_waiting",
-                 "_writing", "size")  # fmt: skip
+    __slots__ = (
+        "_above", "_file", "_floor", "_path", "_pieces", "_pool", "_relieved", "_trouble", "_unwanted", "_waiting",
+        "_writing", "size",
+    )  # fmt: skip
 
-    def __init__(self, path: str, above: int, pool: Executor, relieved: Callable[[], None]) -> None:
+    def __init__(self, path: str, above: int, pool: Executor, relieved: Callable[[], None], *, floor: int = 0) -> None:
         self.size = 0
         self._path = path
         self._above = above
         self._pool = pool
+        self._floor = floor
         self._relieved: Callable[[], None] | None = relieved
         self._pieces: list[bytes] = []
         self._waiting = 0
@@ -92,7 +99,7 @@ class Body:
     def _write(self) -> "asyncio.Future[int]":
         pieces, self._pieces, self._waiting = self._pieces, [], 0
         loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(self._pool, _append, self._file, self._path, pieces)
+        self._writing = loop.run_in_executor(self._pool, _append, self._file, self._path, self._floor, pieces)
         self._writing.add_done_callback(self._written)
         return self._writing
 
@@ -127,11 +134,19 @@ class Body:
                 pass  # nothing was written yet
 
 
-def _append(file: int, path: str, pieces: Sequence[bytes]) -> int:
+def room(folder: str) -> int:
+    """Octets that may still be written there."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _append(file: int, path: str, floor: int, pieces: Sequence[bytes]) -> int:
     """In a thread.  -> the open file; on trouble it is closed and the error raised."""
     if file < 0:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        if floor and room(os.path.dirname(path)) - sum(len(piece) for piece in pieces) < floor:
+            raise OSError(errno.ENOSPC, "less than queue.min_free would be left")
         for piece in pieces:
             rest = memoryview(piece)
             while rest:

@@ -233,6 +233,20 @@ async def test_a_spool_that_cannot_be_written(tmp_path: Path) -> None:
         await talk.close()
 
 
+async def test_below_the_floor(tmp_path: Path) -> None:
+    """A large message is refused when it is announced, or at its end when it was not; a small one is the queue's."""
+    async with running(spool_folder=str(tmp_path), spool_above=1000, min_free=1 << 60) as door:
+        talk = await door.connect()
+        assert await talk.say("EHLO x", "MAIL FROM:<> SIZE=1001") == str(QueueFull.reply)
+        assert await talk.say("MAIL FROM:<> SIZE=1000") == "250 2.1.0 Ok"
+        await talk.begin()
+        assert await talk.say(b"0123456789abc\r\n" * 100 + b".") == str(QueueFull.reply)
+        await talk.begin()
+        assert (await talk.say("small\r\n.")).startswith("250 ")
+        await talk.close()
+    assert os.listdir(tmp_path) == []
+
+
 async def test_too_large_leaves_no_file(tmp_path: Path) -> None:
     """A message beyond message_size_limit is read to its end and forgotten on the way."""
     async with running(spool_folder=str(tmp_path), spool_above=10, message_size_limit=1_000_000) as door:

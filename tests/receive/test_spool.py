@@ -113,6 +113,16 @@ async def test_a_full_disk(tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
+async def test_the_floor(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """What the queue wants to keep free is not spooled into."""
+    body = Body(f"{tmp_path}/id.in", 10, pool, nothing, floor=spool.room(str(tmp_path)) * 2)
+    body.add(b"x" * 300_000)
+    with pytest.raises(OSError, match=r"less than queue\.min_free would be left"):
+        await body.finish()
+    body.discard()
+    assert os.listdir(tmp_path) == []
+
+
 async def test_without_a_folder(pool: ThreadPoolExecutor) -> None:
     """Without a folder everything stays in memory."""
     body = Body("", 10, pool, nothing)
