@@ -7,7 +7,8 @@
 A flush remembers which recipients it waits for, so that its account is exact
 while new mail comes in, other flushes begin, and half of it is in an attempt.
 What leaves without a try (deleted, held meanwhile) is `withdrawn`: the five
-numbers always add up to the total.
+numbers always add up to the total.  A flush forgets that next hops are down; one
+that is found down again defers all that waits for it at once.
 
 A word given during an attempt takes the lease away; mail that the primary took
 in that moment is delivered all the same.
@@ -111,15 +112,29 @@ def _forget_old(db: Connection, now: float) -> None:
     db.execute("DELETE FROM flush WHERE began < ?", (now - _REMEMBERED,))
 
 
-def progress(db: Connection, key: int) -> FlushProgress | None:
+def progress(db: Connection, key: int, now: float) -> FlushProgress | None:
     """None: no such flush, or forgotten."""
     row = db.execute("SELECT total, delivered, deferred, refused FROM flush WHERE key = ?", (key,)).fetchone()
     if row is None:
         return None
     total, delivered, deferred, refused = row
-    (waiting,) = db.execute("SELECT count(*) FROM flushing WHERE flush = ?", (key,)).fetchone()
-    withdrawn = total - waiting - delivered - deferred - refused
-    return FlushProgress(key, total, waiting, delivered, deferred, refused, withdrawn)
+    (untried,) = db.execute("SELECT count(*) FROM flushing WHERE flush = ?", (key,)).fetchone()
+    withdrawn = total - untried - delivered - deferred - refused
+    resting = _resting(db, key, now)
+    return FlushProgress(key, total, untried - resting, delivered, deferred + resting, refused, withdrawn)
+
+
+def _resting(db: Connection, key: int, now: float) -> int:
+    """Those whose next hop was found down since: that one try was the try of all of them."""
+    down = [hop for (hop,) in db.execute("SELECT key FROM hop WHERE up = 0 AND probe_at > ?", (now,)).fetchall()]
+    if not down:
+        return 0
+    (many,) = db.execute(
+        "SELECT count(*) FROM flushing f JOIN recipient r ON r.entry = f.entry AND r.n = f.n"
+        " WHERE f.flush = ? AND (r.lease IS NULL OR r.lease <= ?) AND r.hop IN (SELECT value FROM json_each(?))",
+        (key, now, json.dumps(down)),
+    ).fetchone()
+    return int(many)
 
 
 CHANGE = Work(change, rings=True)

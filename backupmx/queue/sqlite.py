@@ -237,7 +237,7 @@ class SqliteQueue:
         return begun
 
     async def progress(self, flush: int) -> FlushProgress | None:
-        return await self._reader.read(orders.progress, flush)
+        return await self._reader.read(orders.progress, flush, self._clock())
 
     async def message(self, id: str) -> tuple[Message, str] | None:
         return await self._reader.read(stock.message, self._bodies, text(id))

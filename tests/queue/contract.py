@@ -414,6 +414,24 @@ class QueueContract:
         accounts = [await queue.progress(all_of_it.flush), await queue.progress(one_domain.flush)]
         assert [(a.total, a.delivered, a.done) for a in accounts if a] == [(2, 2, True), (1, 1, True)]
 
+    async def test_flush_of_a_next_hop_that_is_down(self, queue: SqliteQueue) -> None:
+        """One try that finds the next hop down again was the try of all that the flush waits for there."""
+        for name in ("a", "b", "c"):
+            await queue.put(entry(f"{name}@example.jp"))
+        await queue.set_hop_state(HopState(HOP, False, NOW - 9, "refused", NOW + 99, 1))
+        begun = await queue.start_flush([], NOW)
+        account = await queue.progress(begun.flush)
+        assert account == begun
+        (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
+        await queue.set_hop_state(HopState(HOP, False, NOW - 9, "refused", NOW + 99, 2))
+        account = await queue.progress(begun.flush)
+        assert account is not None
+        assert (account.waiting, account.deferred) == (1, 2)
+        await queue.settle(settled(claim, State.DEFERRED, next_attempt=NOW + 99), NOW)
+        account = await queue.progress(begun.flush)
+        assert account is not None
+        assert (account.done, account.total, account.deferred) == (True, 3, 3)
+
     # Quarantine
 
     async def test_discarded(self, queue: SqliteQueue) -> None:

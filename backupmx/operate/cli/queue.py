@@ -6,14 +6,14 @@ wants an ID, or `--all --yes`.
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
-from backupmx.queue.entry import Queue, QueuedEntry, QueuedRecipient, State
+from backupmx.queue.entry import HopState, Queue, QueuedEntry, QueuedRecipient, State
 from backupmx.queue.sqlite import SqliteQueue
 
 _NAMES = {State.QUEUED: "incoming", State.DEFERRED: "deferred", State.HELD: "hold", State.REFUSED: "refused"}
@@ -35,7 +35,18 @@ def queue_name(recipients: Iterable[QueuedRecipient]) -> str:
     return "incoming"
 
 
-def as_object(entry: QueuedEntry) -> dict[str, object]:
+def why_and_when(entry: QueuedEntry, recipient: QueuedRecipient, hops: Mapping[str, HopState]) -> tuple[str, float]:
+    """Pure.  Why it waits and when it is tried next.
+
+    Of what waits for a next hop that is down only a few messages are tried; for the others its error is the reason.
+    """
+    hop = hops.get(recipient.next_hop)
+    if recipient.state not in MOVING or recipient.state is State.REFUSED or hop is None or hop.up is not False:
+        return recipient.reason or entry.reason, recipient.next_attempt
+    return recipient.reason or entry.reason or hop.error, max(recipient.next_attempt, hop.probe_at)
+
+
+def as_object(entry: QueuedEntry, hops: Mapping[str, HopState]) -> dict[str, object]:
     """Pure.  One line of `queue list --json`: postqueue -j, and what it lacks."""
     waiting = [r for r in entry.recipients if r.state in WAITING]
     return {
@@ -48,11 +59,11 @@ def as_object(entry: QueuedEntry) -> dict[str, object]:
             {
                 "address": r.address,
                 "next_hop": r.next_hop,
-                "delay_reason": r.reason,
+                "delay_reason": why,
                 "attempts": r.attempts,
-                "next_attempt": int(r.next_attempt),
+                "next_attempt": int(when),
             }
-            for r in waiting
+            for r, (why, when) in ((r, why_and_when(entry, r, hops)) for r in waiting)
         ],
     }
 
@@ -65,13 +76,13 @@ def list_(config_file: str | None, as_json: bool) -> None:
 
     async def work(queue: Queue) -> int:
         count = 0
-        now = time.time()
+        now, hops = time.time(), await queue.hop_states()
         async for entry in entries(queue.waiting):
             count += 1
             if as_json:
-                write_json(as_object(entry))
+                write_json(as_object(entry, hops))
             else:
-                _print(entry, now)
+                _print(entry, now, hops)
         return count
 
     count = with_queue(load_config(config_file), work)
@@ -79,14 +90,14 @@ def list_(config_file: str | None, as_json: bool) -> None:
         click.echo(f"{count} message{'s' if count != 1 else ''} in the queue" if count else "The queue is empty.")
 
 
-def _print(entry: QueuedEntry, now: float) -> None:
+def _print(entry: QueuedEntry, now: float, hops: Mapping[str, HopState]) -> None:
     waiting = [r for r in entry.recipients if r.state in WAITING]
     head = f"{entry.id}  {queue_name(waiting):<8} {size(entry.size):>6}  {ago(now - entry.arrived):>7}"
     click.echo(f"{head}  {entry.sender or '<>'}")
     for r in waiting:
-        due = f", next try in {ago(r.next_attempt - now)}" if r.next_attempt > now else ""
-        why = f" ({r.reason or entry.reason})" if r.reason or entry.reason else ""
-        click.echo(f"    {r.address}  via {r.next_hop}{due}{why}")
+        why, when = why_and_when(entry, r, hops)
+        due = f", next try in {ago(when - now)}" if when > now else ""
+        click.echo(f"    {r.address}  via {r.next_hop}{due}{f' ({why})' if why else ''}")
 
 
 @command.command("show")
@@ -97,16 +108,17 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
     """One message: envelope, each recipient's state, and its header block."""
 
     async def work(queue: Queue) -> bool:
-        found = await queue.waiting(id=id)
+        found, hops = await queue.waiting(id=id), await queue.hop_states()
         for entry in found:
             if as_json:
-                write_json({**as_object(entry), "message_id": entry.message_id, "reason": entry.reason})
+                write_json({**as_object(entry, hops), "message_id": entry.message_id, "reason": entry.reason})
                 continue
             click.echo(f"id          {entry.id}\nsender      {entry.sender or '<>'}\nsize        {entry.size}")
             click.echo(f"arrived     {time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(entry.arrived))}")
             click.echo(f"message-id  {entry.message_id or '-'}\nreason      {entry.reason or '-'}")
             for r in entry.recipients:
-                click.echo(f"recipient   {r.address}  {r.state}  via {r.next_hop}  tries {r.attempts}  {r.reason}")
+                why, _ = why_and_when(entry, r, hops)
+                click.echo(f"recipient   {r.address}  {r.state}  via {r.next_hop}  tries {r.attempts}  {why}")
         return bool(found)
 
     found = with_queue(load_config(config_file), work)
