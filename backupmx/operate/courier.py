@@ -94,8 +94,11 @@ async def _tidy(queue: SqliteQueue, config: Config, journal: Journal) -> None:
 
 
 def relay_settings(config: Config) -> RelaySettings:
-    """Pure.  [relay] and [queue] as the relay reads them."""
-    relay, queue = config.relay, config.queue
+    """Pure.  [relay] and [queue] as the relay reads them.
+
+    A next hop that is down is looked after as often as its mail would be tried, or oftener.
+    """
+    relay, queue, usual = config.relay, config.queue, RelaySettings(config.hostname)
     return RelaySettings(
         hostname=config.hostname,
         helo_name=relay.helo_name or config.hostname,
@@ -105,4 +108,6 @@ def relay_settings(config: Config) -> RelaySettings:
         retry_max=queue.retry_max,
         on_refusal=relay.on_refusal,
         max_rate=relay.max_rate,
+        probe_min=min(usual.probe_min, queue.retry_min),
+        probe_max=min(usual.probe_max, max(queue.retry_min, queue.retry_max)),
     )
