@@ -12,12 +12,10 @@ import trustme
 
 from tests.check.conftest import Key
 from tests.journeys.appliance import Appliance
+from tests.journeys.primary import Primary, real_primary
 from tests.neighbours.clamd import clamd
-from tests.neighbours.postfix import Postfix, postfix
 from tests.neighbours.spamd import spamd
 from tests.neighbours.unbound import unbound
-
-DOMAINS = ("example.jp", "sub.example.jp", "example.net")
 
 
 def txt(name: str, text: str) -> str:
@@ -85,8 +83,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def primary() -> Iterator[Postfix]:
-    with postfix(DOMAINS) as running:
+def primary(tmp_path: Path) -> Iterator[Primary]:
+    with real_primary(tmp_path / "primary") as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """smtp_sink: Postfix's black hole as a fast primary that keeps what it took, one file a message."""
 
+import getpass
 import re
 import signal
 import socket
@@ -15,13 +16,24 @@ from tests.neighbours.unbound import free_port, required
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """One message, LF line ends; the envelope stands above the first empty line or Received."""
+    """One message as it stands in its file, LF line ends; the envelope is X-Mail-Args and X-Rcpt-Args."""
 
     when: float
-    content: bytes
+    raw: bytes
 
-    def values(self, name: bytes) -> list[str]:
-        return [v.decode().strip() for v in re.findall(rb"(?im)^" + name + rb": *(.*)$", self.content)]
+    def values(self, name: str) -> list[str]:
+        """Values of a header field, or of the envelope."""
+        head = self.raw.partition(b"\n\n")[0]
+        found = re.findall(rb"(?im)^" + re.escape(name.encode()) + rb": *((?:.*)(?:\n[ \t].*)*)", head)
+        return [value.decode("utf-8", "surrogateescape").rstrip() for value in found]
+
+    @property
+    def sender(self) -> str:
+        return self.values("X-Mail-Args")[0].partition(">")[0].lstrip("<")
+
+    @property
+    def recipients(self) -> list[str]:
+        return [value.partition(">")[0].lstrip("<") for value in self.values("X-Rcpt-Args")]
 
 
 @dataclass
@@ -33,7 +45,7 @@ class SmtpSink:
 
     def start(self) -> None:
         """Returns when it takes connections."""
-        command = [required("smtp-sink"), "-d", f"{self.folder}/%H%M%S.", *self.options]
+        command = [required("smtp-sink"), "-u", getpass.getuser(), "-d", f"{self.folder}/%H%M%S.", *self.options]
         self.process = subprocess.Popen(
             [*command, f"127.0.0.1:{self.port}", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
