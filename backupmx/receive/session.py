@@ -33,7 +33,7 @@ from backupmx.receive.data import Unstuffing
 from backupmx.receive.limits import DATA_RATE
 from backupmx.receive.service import Service
 from backupmx.receive.spool import Body, room
-from backupmx.receive.wire import Answer, Wire
+from backupmx.receive.wire import Answer, Wire, line
 
 # Postfix neuters these in HELO names (smtpd.c NEUTER_CHARACTERS); control bytes and non-ASCII are in no name either.
 _UNFIT = re.compile(r"[^!#-'*-:=?A-\[\]-~]")
@@ -83,7 +83,7 @@ class Session(Wire):
         """A greeting ends the transaction before it (RFC 5321 4.1.4)."""
         self._forget()
         self._junk_command()
-        helo = _UNFIT.sub("?", argument.decode("ascii", "replace"))
+        helo = _UNFIT.sub("?", argument[:255].decode("ascii", "replace"))  # RFC 5321 4.5.3.1.2
         old = self.client
         self.client = Client(old.address, old.port, old.name, helo, protocol, old.tls)
         self.session.host_name = helo
@@ -206,7 +206,10 @@ class Session(Wire):
             return asked
         if "@" not in asked.address:
             asked = Recipient(service.admission.resolve(asked.address), asked.notify, asked.orcpt)
-        if refusal := self._refusal(mail.sender, asked.address):
+        if len(self._recipients) >= service.settings.recipient_limit:
+            service.journal.refused("RCPT", self.client, command.TOO_MANY, sender=mail.sender, recipient=asked.address)
+            return line(command.TOO_MANY)  # as bytes: no error of the client's (smtpd_recipient_overshoot_limit)
+        if refusal := service.admission.recipient(self.client, mail.sender, asked.address):
             self._rejected = True
             service.journal.refused("RCPT", self.client, refusal, sender=mail.sender, recipient=asked.address)
             return refusal
@@ -215,11 +218,6 @@ class Session(Wire):
             service.journal.taken(self._queue_id, self.client)
         self._recipients.append(asked)
         return command.RCPT_OK
-
-    def _refusal(self, sender: str, recipient: str) -> Reply | None:
-        if len(self._recipients) >= self.service.settings.recipient_limit:
-            return command.TOO_MANY
-        return self.service.admission.recipient(self.client, sender, recipient)
 
     @syntax("DATA")
     def smtp_DATA(self, argument: bytes) -> Answer:

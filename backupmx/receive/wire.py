@@ -39,7 +39,7 @@ from backupmx.receive.service import Service
 
 Later: TypeAlias = Awaitable[bytes | Reply | None]
 Answer: TypeAlias = bytes | Reply | Later
-"""A reply that is no error with its CR LF, a reply, or what gives one; None: the verb has seen to it."""
+"""A reply that counts as no error, with its CR LF; a reply; or what gives one, None: the verb has seen to it."""
 Verb: TypeAlias = tuple[str, Callable[[Any, bytes], Answer]]
 """Its name in the log, and what it does."""
 

@@ -70,8 +70,12 @@ class Running:
         service = self.door.service
         async with asyncio.timeout(PATIENCE):
             while service.sessions:
-                service.left.clear()
-                await service.left.wait()
+                await self.next_change()
+
+    async def next_change(self) -> None:
+        """Returns when somebody has left or something has been done."""
+        self.door.service.left.clear()
+        await self.door.service.left.wait()
 
     async def connect(self) -> "Talk":
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
