@@ -17,6 +17,7 @@ import email
 import email.policy
 import os
 import pwd
+import random
 import socket
 import subprocess
 import time
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.neighbours.unbound import free_port, required
+from tests.neighbours.unbound import required
 
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -78,6 +79,11 @@ class Postfix:
         self._master.wait(timeout=20)
         self._master = None
 
+    @property
+    def status(self) -> int | None:
+        """The master's exit status; None while it runs."""
+        return self._master and self._master.poll()
+
     def arrived(self, domain: str = "example.jp") -> list[EmailMessage]:
         """What lies in that domain's mailbox, as the standard library reads it, oldest first."""
         return [_parse(path.read_bytes()) for path in self._files(domain)]
@@ -108,7 +114,7 @@ def postfix(
     required("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix's master wants to be started by root")
-    instance = Postfix(folder, free_port())
+    instance = Postfix(folder, _port())
     _write(instance, domains, reject, tls, settings or {})
     try:
         if started:
@@ -173,6 +179,15 @@ def _write(
     assert set_up.returncode == 0, set_up.stderr
 
 
+def _port() -> int:
+    """Below the range of outgoing connections: other tests open many while this instance is set up."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
 def _daemon(name: str) -> str:
     return f"/usr/lib/postfix/sbin/{name}"
 
@@ -185,10 +200,11 @@ def _parse(content: bytes) -> EmailMessage:
 
 def _wait_for(port: int, instance: Postfix) -> None:
     until = time.monotonic() + 20
-    while time.monotonic() < until:
+    while time.monotonic() < until and instance.status is None:
         with socket.socket() as probe:
             probe.settimeout(5)
             if probe.connect_ex(("127.0.0.1", port)) == 0 and probe.recv(100).startswith(b"220"):
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"Postfix did not start: {(instance.folder / 'stderr').read_text()} {instance.log()}")
+    errors = (instance.folder / "stderr").read_text()
+    raise RuntimeError(f"Postfix did not start (status {instance.status}): {errors} {instance.log()}")
