@@ -60,7 +60,8 @@ class Script:
         step.expect("status of backupmx init", 0, ran.status)
         self._scene.dress()
         checked = served.run("check", "config", "--json", config=self._scene.config)
-        step.expect("usable", [True], [o.get("usable") for o in checked.objects()])
+        for answer in checked.objects():
+            step.expect("what check config cannot use", [], answer["errors"])
         step.tell("policy", f"{len(ran.out.splitlines())} files in {self._scene.folder}")
         routes = (f"{domain} -> 127.0.0.1:{port}" for domain, port in self._scene.primaries.items())
         step.tell("primaries", ", ".join(routes))
