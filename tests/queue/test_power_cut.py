@@ -1,7 +1,7 @@
 """The power fails at any moment: what was promised is there, what was settled is gone.
 
-A queue lives its life under strace; then the disk is looked at as it may be
-after a power cut at many of its moments (disk.py).
+A queue lives its life under strace, in one process and in two; then the disk is
+looked at as it may be after a power cut at many of its moments (disk.py).
 """
 
 import random
@@ -50,27 +50,36 @@ async def deliver(queue, claim):
     say("settled", claim.id)
 
 async def relay(queue):
-    for _ in range(60):
+    for _ in range(100):
         claims = await queue.claim(HOP, 3, time.time(), 60.0)
         if not claims:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
         await asyncio.gather(*(deliver(queue, claim) for claim in claims))
 
-async def main():
+async def main(roles):
     queue = await open_queue(sys.argv[1])
-    await asyncio.gather(relay(queue), *(put(queue, number) for number in range(8)))
+    tasks = [relay(queue)] * ("relay" in roles)
+    tasks += [put(queue, number) for number in range(8)] * ("put" in roles)
+    await asyncio.gather(*tasks)
     await queue.close()
 
-asyncio.run(main())
+roles = sys.argv[2:]
+if "both" in roles:
+    import subprocess
+    for child in [subprocess.Popen([sys.executable, sys.argv[0], sys.argv[1], role]) for role in ("put", "relay")]:
+        assert child.wait() == 0
+else:
+    asyncio.run(main(roles))
 """
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there")
-async def test_power_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("roles", [("put", "relay"), ("both",)], ids=["one process", "two processes"])
+async def test_power_cut(tmp_path: Path, roles: tuple[str, ...]) -> None:
     """At whatever moment the power fails, and whatever the disk did unasked: nothing promised is lost, nothing half."""
     (tmp_path / "life.py").write_text(LIFE)
     (tmp_path / "live").mkdir()
-    events = traced(tmp_path / "log", str(tmp_path / "life.py"), f"sqlite:{tmp_path}/live/queue.db")
+    events = traced(tmp_path / "log", str(tmp_path / "life.py"), f"sqlite:{tmp_path}/live/queue.db", *roles)
     syncs = [at for at, event in enumerate(events) if event.call in ("fsync", "fdatasync")]
     moments = sorted({*random.sample(range(syncs[10], len(events)), 40), *random.sample(syncs[10:], 20)})
     disk, told = Disk(f"{tmp_path}/live"), Told()
