@@ -60,8 +60,9 @@ class Script:
         step.expect("status of backupmx init", 0, ran.status)
         self._scene.dress()
         checked = served.run("check", "config", "--json", config=self._scene.config)
-        for answer in checked.objects():
-            step.expect("what check config cannot use", [], answer["errors"])
+        errors = [error for answer in checked.objects() for error in answer["errors"]]
+        step.expect("what check config cannot use", [], errors)
+        step.expect("usable", [True], [answer["usable"] for answer in checked.objects()])
         step.tell("policy", f"{len(ran.out.splitlines())} files in {self._scene.folder}")
         routes = (f"{domain} -> 127.0.0.1:{port}" for domain, port in self._scene.primaries.items())
         step.tell("primaries", ", ".join(routes))
