@@ -10,7 +10,7 @@ with the recipient.  With `tls` (a trustme certificate file: key and chain) it
 offers STARTTLS.  `stop()` and `start()` are the primary going down and coming
 back on the same port.
 
-Postfix drops rights to the user postfix, so the directories on the way must let it through.
+Its files live in a folder of their own, which goes with it.
 """
 
 import email
@@ -18,8 +18,10 @@ import email.policy
 import os
 import pwd
 import random
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,18 +112,21 @@ def postfix(
     settings: Mapping[str, str] | None = None,
     started: bool = True,
 ) -> Iterator[Postfix]:
-    """`settings`: more lines of main.cf.  `started` False: configured and down."""
+    """`folder` gives its own one a name.  `settings`: more lines of main.cf.  `started` False: configured and down."""
     required("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix's master wants to be started by root")
-    instance = Postfix(folder, _port())
-    _write(instance, domains, reject, tls, settings or {})
+    # Not under pytest's own folder: each new run of pytest closes that to other users, under our feet.
+    own = Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+    instance = Postfix(own, _port())
     try:
+        _write(instance, domains, reject, tls, settings or {})
         if started:
             instance.start()
         yield instance
     finally:
         instance.stop()
+        shutil.rmtree(own)
 
 
 def _write(
@@ -133,9 +138,7 @@ def _write(
         (folder / name).mkdir(exist_ok=True)
     for name in ("data", "mail"):
         os.chown(folder / name, owner.pw_uid, owner.pw_gid)
-    for path in (folder, *folder.parents):
-        if path.stat().st_mode & 0o055 != 0o055 and str(path).startswith("/tmp/"):
-            path.chmod(path.stat().st_mode | 0o055)  # its daemons drop to the user postfix
+    folder.chmod(0o755)  # its daemons drop to the user postfix
     conf = folder / "conf"
     (conf / "reject").write_text("".join(f"{address} 550 5.1.1 User unknown\n" for address in reject))
     (conf / "mailboxes").write_text("".join(f"/@{d.replace('.', '[.]')}$/ {d}/\n" for d in domains))
