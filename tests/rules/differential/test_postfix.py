@@ -13,7 +13,7 @@ from tests.neighbours.postfix_lab import PostfixLab
 from .compare import differences
 from .generate import case
 
-CASES = int(os.environ.get("BACKUPMX_DIFFERENTIAL", "300"))
+CASES = int(os.environ.get("BACKUPMX_DIFFERENTIAL", "200"))
 
 
 @pytest.fixture(scope="module")
