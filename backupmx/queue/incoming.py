@@ -8,19 +8,20 @@ the index that claims go by is written for each recipient.
 from collections.abc import Iterable, Sequence
 
 from backupmx.queue.commit import Work
-from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, entry_row, insert, recipient_rows, text
+from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
 
 
 def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
     """Write entries and recipients, at the end of both tables."""
-    hops = hop_keys(db, (r.next_hop for packed in new for r in packed.entry.recipients))
+    hops = hop_keys(db, (hop for packed in new for hop, _ in packed.recipients))
     (last,) = db.execute("SELECT max(key) FROM entry").fetchone()
     keyed = list(enumerate(new, (last or 0) + 1))
-    insert(db, "entry", ENTRY, (entry_row(packed, key) for key, packed in keyed))
-    insert(
-        db, "recipient", RECIPIENT, (row for key, packed in keyed for row in recipient_rows(packed.entry, key, hops))
+    insert(db, "entry", ENTRY, ((key, *packed.entry) for key, packed in keyed))
+    recipients = (
+        (key, n, hops[hop], *rest) for key, packed in keyed for n, (hop, rest) in enumerate(packed.recipients)
     )
+    insert(db, "recipient", RECIPIENT, recipients)
     return [None] * len(new)
 
 

@@ -16,7 +16,7 @@ Text that is not UTF-8 (a peer's words, as lone surrogates) is kept with U+FFFD.
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -25,7 +25,7 @@ from typing import Any
 from backupmx.mail.address import domain_of
 from backupmx.mail.envelope import Client, Tls
 from backupmx.mail.message import Buffer
-from backupmx.queue.entry import NewEntry, State
+from backupmx.queue.entry import NewEntry, NewRecipient, State
 
 IN_ROW = 256 * 1024
 """Octets of a body that still go into the row.  Larger ones would be written twice (log, then file)."""
@@ -38,21 +38,19 @@ RECIPIENT = (
     "entry", "n", "hop", "due", "lease", "state", "attempts", "next_attempt", "address", "domain", "notify", "orcpt",
     "reason",
 )  # fmt: skip
-_AT_ONCE = (64, 16, 4, 1)
+_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What `put` hands to the writer."""
+    """What `put` hands to the writer: rows, but for the numbers that only the database knows."""
 
-    entry: NewEntry
-    head: bytes
-    body: Buffer | None
-    """None: it lies in the file `path`."""
-    size: int
-    checksum: int
-    path: str | None = None
-    start: int = 0
+    entry: tuple[Any, ...]
+    """In the order of ENTRY, without its key."""
+    recipients: tuple[tuple[str, tuple[Any, ...]], ...]
+    """Next hop, and the rest in the order of RECIPIENT from `due` on."""
+    path: str | None
+    """Name of the body file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +95,26 @@ def pack(entry: NewEntry, *, path: str | None = None, start: int = 0) -> Packed:
     body: Buffer | None = None
     if path is None:
         body = message.body[0] if len(message.body) == 1 else b"".join(message.body)
-    return Packed(entry, head, body, size, checksum, path, start)
+    envelope = entry.envelope
+    row = (
+        entry.id, entry.arrived, text(envelope.sender), size, text(entry.message_id), text(entry.reason),
+        envelope.body, envelope.smtputf8, envelope.ret, text(envelope.envid), client_text(entry.client),
+        checksum, path, start, head, body,
+    )  # fmt: skip
+    return Packed(row, tuple((r.next_hop, _recipient(r, entry.arrived)) for r in entry.recipients), path)
+
+
+def _recipient(recipient: NewRecipient, arrived: float) -> tuple[Any, ...]:
+    due = arrived if recipient.state is State.QUEUED else None
+    return (
+        due, None, recipient.state, 0, arrived, text(recipient.address), text(domain_of(recipient.address)),
+        text(recipient.notify), text(recipient.orcpt), text(recipient.reason),
+    )  # fmt: skip
 
 
 def wire_size(head: bytes) -> int:
     """Octets of `message.head_of` without making it."""
     return len(head) + head.count(b"\n") + 2 if head else 0
-
-
-def entry_row(packed: Packed, key: int) -> tuple[Any, ...]:
-    """In the order of ENTRY."""
-    entry, envelope = packed.entry, packed.entry.envelope
-    return (
-        key, entry.id, entry.arrived, text(envelope.sender), packed.size, text(entry.message_id), text(entry.reason),
-        envelope.body, envelope.smtputf8, envelope.ret, text(envelope.envid), client_text(entry.client),
-        packed.checksum, packed.path, packed.start, packed.head, packed.body,
-    )  # fmt: skip
-
-
-def recipient_rows(entry: NewEntry, key: int, hops: dict[str, int]) -> Iterator[tuple[Any, ...]]:
-    """In the order of RECIPIENT."""
-    for n, recipient in enumerate(entry.recipients):
-        due = entry.arrived if recipient.state is State.QUEUED else None
-        yield (
-            key, n, hops[recipient.next_hop], due, None, recipient.state, 0, entry.arrived, text(recipient.address),
-            text(domain_of(recipient.address)), text(recipient.notify), text(recipient.orcpt), text(recipient.reason),
-        )  # fmt: skip
 
 
 def stored(row: Sequence[Any]) -> Stored:

@@ -81,7 +81,7 @@ async def test_power_cut(tmp_path: Path, roles: tuple[str, ...]) -> None:
     (tmp_path / "live").mkdir()
     events = traced(tmp_path / "log", str(tmp_path / "life.py"), f"sqlite:{tmp_path}/live/queue.db", *roles)
     syncs = [at for at, event in enumerate(events) if event.call in ("fsync", "fdatasync")]
-    moments = sorted({*random.sample(range(syncs[10], len(events)), 40), *random.sample(syncs[10:], 20)})
+    moments = sorted({*random.sample(range(syncs[10], len(events)), 25), *random.sample(syncs[10:], 12)})
     disk, told = Disk(f"{tmp_path}/live"), Told()
     for at, event in enumerate(events):
         disk.play(event)
