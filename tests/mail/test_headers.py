@@ -1,5 +1,7 @@
 """headers: physical lines to logical headers, as Postfix cuts them."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,6 @@ def test_any_bytes_have_a_header_block(raw: bytes, limit: int) -> None:
     data = canonical(raw)
     found, end = fields(data, 0, limit)
     assert end == (found[-1].end if found else 0)
-    assert all(one.end == two.start for one, two in zip(found, found[1:], strict=False))
+    assert all(one.end == two.start for one, two in pairwise(found))
     for field in found:
         rendered(field.text, limit)

@@ -45,7 +45,7 @@ def test_where_the_compiled_form_has_no_stack_left_the_interpreter_answers() -> 
 
 
 def test_bytes_are_bytes_unless_the_pattern_says_utf() -> None:
-    """A Japanese letter is three dots, É has no small form, (*UTF8) changes that, and bytes that are no UTF-8 give no answer."""
+    """日 is three dots, É has no small form; (*UTF8) changes that, and then what is no UTF-8 has no answer."""
     assert matches(b"^S: ...$", "S: 日".encode())
     assert not matches("É".encode(), "é".encode())
     assert matches(b"(*UTF8)^S: .$", "S: 日".encode())
@@ -80,8 +80,7 @@ def test_any_bytes_are_a_pattern_or_are_refused(source: bytes, subject: bytes) -
     """PatternTrouble when compiling, an answer or NoAnswer when asking; nothing else."""
     try:
         pattern = Pattern(source, options(b""))
-    except PatternTrouble as trouble:
-        assert str(trouble)
+    except PatternTrouble:
         return
     try:
         assert pattern.matches(subject) is (pattern.captures(subject) is not None)

@@ -10,7 +10,11 @@ def read(text: bytes, kind: str = "pcre") -> tuple[list[Statement], list[tuple[i
     warned: list[tuple[int, str]] = []
     depth = 0
     found = []
-    for statement in statements(text, kind, lambda: depth, lambda line, message: warned.append((line, message))):  # type: ignore[arg-type]
+
+    def open_ifs() -> int:
+        return depth
+
+    for statement in statements(text, kind, open_ifs, lambda line, message: warned.append((line, message))):  # type: ignore[arg-type]
         depth += {"if": 1, "endif": -1, "rule": 0}[statement.word]
         found.append(statement)
     return found, warned

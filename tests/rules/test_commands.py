@@ -1,0 +1,120 @@
+"""The commands replay-headers and lint, as a shell sees them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backupmx.operate.cli.lint import command as lint
+from backupmx.operate.cli.replay_headers import command as replay
+from backupmx.operate.cli.replay_headers import of_mbox
+from backupmx.operate.tables import TableTrouble, read_table
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rules").write_bytes(b"/^X-Spam-Flag:\\s*YES/ DISCARD\n/^X-A:/ IGNORE\n")
+    (tmp_path / "other").write_bytes(b"/^X-A:/ HOLD\n")
+    (tmp_path / "a.eml").write_bytes(b"X-A: 1\nSubject: a\n\nbody")
+    (tmp_path / "b.eml").write_bytes(b"X-Spam-Flag: YES\n\nbody\n")
+    return tmp_path
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(replay, [str(a) for a in args])
+
+
+def test_one_message_prints_what_was_touched_and_the_verdict(folder: Path) -> None:
+    """Status 0, whatever the verdict."""
+    result = run(folder / "b.eml", "--header-checks", folder / "rules")
+    assert (0, f"{folder}/rules:1: DISCARD: X-Spam-Flag: YES\n") == (
+        result.exit_code,
+        result.output[: result.output.index("\n") + 1],
+    )
+
+
+def test_output_is_the_message_as_relayed(folder: Path) -> None:
+    """CRLF, byte for byte."""
+    result = run(folder / "a.eml", "--header-checks", folder / "rules", "--output", folder / "out")
+    assert (result.exit_code, (folder / "out").read_bytes()) == (0, b"Subject: a\r\n\r\nbody\r\n")
+
+
+def test_json_is_one_object_a_file(folder: Path) -> None:
+    """A line each."""
+    result = run(folder / "a.eml", folder / "b.eml", "--header-checks", folder / "rules", "--json")
+    assert [json.loads(line)["action"] for line in result.output.splitlines()] == ["accept", "discard"]
+
+
+def test_a_maildir_gets_a_summary_a_rule(folder: Path) -> None:
+    """Hits and messages, then the fates."""
+    for n in range(3):
+        (folder / "Maildir" / "cur").mkdir(parents=True, exist_ok=True)
+        (folder / "Maildir" / "cur" / str(n)).write_bytes(b"X-A: 1\nX-A: 2\n\n")
+    lines = run(folder / "Maildir", "--header-checks", folder / "rules").output.splitlines()
+    assert [f"{folder}/rules:2: IGNORE: 6 hits in 3 messages", "3 messages: 3 accept"] == lines[-2:]
+
+
+def test_an_mbox_is_many_messages_and_an_eml_is_one(folder: Path) -> None:
+    """Only a name without .eml is taken for an mbox."""
+    text = b"From a@b Thu\nX-A: 1\n\n>From here\n\nFrom c@d Fri\nX-A: 2\n\n"
+    (folder / "box").write_bytes(text)
+    (folder / "box.eml").write_bytes(text)
+    many = run(folder / "box", "--header-checks", folder / "rules").output
+    one = run(folder / "box.eml", "--header-checks", folder / "rules").output
+    assert [said.splitlines()[-1] for said in (many, one)] == ["2 messages: 2 accept", "accept: 250 2.0.0 Ok: queued"]
+    assert list(of_mbox(text)) == [b"X-A: 1\n\nFrom here\n\n", b"X-A: 2\n\n"]
+
+
+def test_against_tells_which_messages_would_be_judged_differently(folder: Path) -> None:
+    """And only those."""
+    result = run(folder / "a.eml", folder / "b.eml", "--header-checks", folder / "rules", "--against", folder / "other")
+    assert "accept: 250 2.0.0 Ok: queued -> hold: 250 2.0.0 Ok: queued" in result.output
+    assert result.output.splitlines()[-1] == "2 of them judged differently"
+
+
+def test_broken_rules_are_named_and_skipped(folder: Path) -> None:
+    """As Postfix would load them."""
+    (folder / "broken").write_bytes(b"/(/ REJECT\n/^X-A:/ WARN\n")
+    answer = json.loads(run(folder / "a.eml", "--header-checks", folder / "broken", "--json").output)
+    assert [f"{folder}/broken:1: missing closing parenthesis: skipping this rule"] == answer["warnings"]
+
+
+@pytest.mark.parametrize("args", [["nowhere.eml", "--header-checks", ""], ["a.eml", "--header-checks", "nowhere"]])
+def test_what_cannot_be_read_is_status_2(folder: Path, args: list[str]) -> None:
+    """A FILE or a TABLE."""
+    result = run(folder / args[0], args[1], args[2] and folder / args[2])
+    assert (result.exit_code, "No such file" in result.output) == (2, True)
+
+
+def test_an_empty_table_option_is_no_table_and_no_configuration_is_read(folder: Path) -> None:
+    """As soon as one is given."""
+    assert run(folder / "a.eml", "--body-checks", "").exit_code == 0
+
+
+def test_standard_input_is_a_message() -> None:
+    """FILE may be `-`."""
+    result = CliRunner().invoke(replay, ["-", "--header-checks", "", "--json"], input=b"X-A: 1\n\n")
+    assert json.loads(result.output)["headers"] == ["X-A: 1"]
+
+
+def test_lint_status_says_whether_there_are_findings(folder: Path) -> None:
+    """0 none, 1 findings, 2 unreadable; --json one object each."""
+    (folder / "bad").write_bytes(b"/^X-A:/i IGNORE\n")
+    runs = [CliRunner().invoke(lint, [str(folder / name), "--json"]) for name in ("other", "bad", "nowhere")]
+    assert [r.exit_code for r in runs] == [0, 1, 2]
+    assert json.loads(runs[1].stdout)["name"] == "i-toggles"
+
+
+def test_rules_may_stand_in_the_specification_itself() -> None:
+    """pcre:{ {RULE}, {RULE} } is a file of two lines."""
+    table = read_table("pcre:{ {/^X-A{1,2}:/ IGNORE}, {/b/ WARN x} }")
+    assert [rule.line for rule in table.rules] == [1, 2]
+    assert read_table("regexp:{ {/a/ WARN} }").kind == "regexp"
+
+
+@pytest.mark.parametrize("spec", ["hash:/etc/x", "pcre:{ /a/ }", "pcre:{ {/a/", "ldap:/x", "/nowhere"])
+def test_a_specification_that_is_no_table_says_what_to_write(spec: str) -> None:
+    """Postfix's other kinds hold no patterns."""
+    with pytest.raises(TableTrouble):
+        read_table(spec)
