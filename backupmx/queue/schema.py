@@ -38,6 +38,8 @@ from backupmx.queue.entry import QueueFull, QueueTrouble
 VERSIONS: Sequence[str] = ("schema.sql",)
 """The file that leads to version 1, 2, ...; user_version counts those that were applied."""
 
+OLDEST = (3, 38)
+
 PATIENCE = 10.0
 """Seconds that anything waits for the database's lock before it is trouble."""
 
@@ -119,6 +121,10 @@ def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> C
 
 def migrate(path: str, *, patience: float = PATIENCE) -> None:
     """Make the file what this version expects.  Raises QueueTrouble."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise QueueTrouble(
+            f"Python's SQLite is {sqlite3.sqlite_version}; the queue wants 3.38 (RETURNING, JSON) or later"
+        )
     try:
         db = connect(path, patience=patience)
     except sqlite3.Error as error:

@@ -7,21 +7,20 @@ import asyncio
 
 import pytest
 
-from backupmx.queue.entry import HopState, QueueTrouble, Settlement, State
-from backupmx.queue.sqlite import SqliteQueue
+from backupmx.queue.entry import HopState, OperatedQueue, QueueTrouble, Settlement, State
 from tests.queue.samples import CLIENT, HOP, NOW, OTHER, entry, outcome, settled, wire
 
 LEASE = 300.0
 
 
-async def ids(queue: SqliteQueue) -> list[str]:
+async def ids(queue: OperatedQueue) -> list[str]:
     return [listed.id for listed in await queue.waiting()]
 
 
 class QueueContract:
     # What goes in comes out
 
-    async def test_all_of_a_message(self, queue: SqliteQueue) -> None:
+    async def test_all_of_a_message(self, queue: OperatedQueue) -> None:
         """What was put is claimed with every fact that a delivery needs, byte for byte."""
         new = entry("anna@example.jp", "bert@example.jp")
         await queue.put(new)
@@ -37,7 +36,7 @@ class QueueContract:
         assert (claim.size, claim.client) == (len(wire(new.message)), CLIENT)
 
     @pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 3_000_000])
-    async def test_any_size(self, queue: SqliteQueue, size: int) -> None:
+    async def test_any_size(self, queue: OperatedQueue, size: int) -> None:
         """A body of any length arrives whole, in the row or in a file."""
         new = entry(body=bytes(range(256)) * (size // 256) + b"z" * (size % 256))
         await queue.put(new)
@@ -45,14 +44,14 @@ class QueueContract:
         assert (wire(claim.message), claim.size) == (wire(new.message), new.message.size)
 
     @pytest.mark.parametrize("headers", [(), (b"A: 1",), (b"A: 1\n\t2\n 3", b"B:", b"\xff\xfe: x")])
-    async def test_any_headers(self, queue: SqliteQueue, headers: tuple[bytes, ...]) -> None:
+    async def test_any_headers(self, queue: OperatedQueue, headers: tuple[bytes, ...]) -> None:
         """A header block of any shape arrives as it stood, none at all too."""
         new = entry(headers=headers)
         await queue.put(new)
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
         assert (wire(claim.message), claim.size) == (wire(new.message), new.message.size)
 
-    async def test_a_peers_bytes(self, queue: SqliteQueue) -> None:
+    async def test_a_peers_bytes(self, queue: OperatedQueue) -> None:
         """Text that is not UTF-8 in a reason or a reply is kept as far as text can, and stops nothing."""
         await queue.put(entry(state=State.QUEUED, reason="caf\udce9"))
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
@@ -62,7 +61,7 @@ class QueueContract:
         assert listed.recipients[0].reason.endswith("日本")
         assert listed.recipients[0].reason.isprintable()
 
-    async def test_the_same_id_twice(self, queue: SqliteQueue) -> None:
+    async def test_the_same_id_twice(self, queue: OperatedQueue) -> None:
         """An id that is there already is refused, and what else was put at that moment is not."""
         first = entry()
         results = await asyncio.gather(
@@ -71,7 +70,7 @@ class QueueContract:
         assert sorted(type(r).__name__ for r in results) == ["NoneType"] * 6 + ["QueueTrouble"]
         assert len(await ids(queue)) == 6
 
-    async def test_nobody_to_deliver_to(self, queue: SqliteQueue) -> None:
+    async def test_nobody_to_deliver_to(self, queue: OperatedQueue) -> None:
         """An entry without recipients would never end: it is no entry."""
         new = entry()
         with pytest.raises(ValueError, match="without recipients"):
@@ -79,21 +78,21 @@ class QueueContract:
 
     # Claims
 
-    async def test_a_claim_is_exclusive(self, queue: SqliteQueue) -> None:
+    async def test_a_claim_is_exclusive(self, queue: OperatedQueue) -> None:
         """What one attempt has, no other gets, until its lease is over."""
         await queue.put(entry())
         assert len(await queue.claim(HOP, 10, NOW, LEASE)) == 1
         assert await queue.claim(HOP, 10, NOW + LEASE - 1, LEASE) == []
         assert len(await queue.claim(HOP, 10, NOW + LEASE, LEASE)) == 1
 
-    async def test_many_claim_at_once(self, queue: SqliteQueue) -> None:
+    async def test_many_claim_at_once(self, queue: OperatedQueue) -> None:
         """Attempts that start together share the work and never a recipient."""
         await asyncio.gather(*(queue.put(entry()) for _ in range(40)))
         claims = await asyncio.gather(*(queue.claim(HOP, 7, NOW, LEASE) for _ in range(8)))
         claimed = [claim.id for those in claims for claim in those]
         assert (len(claimed), len(set(claimed))) == (40, 40)
 
-    async def test_oldest_first(self, queue: SqliteQueue) -> None:
+    async def test_oldest_first(self, queue: OperatedQueue) -> None:
         """What has been due longest goes first, and no more than was asked for."""
         new = [entry(arrived=NOW - age) for age in (10, 30, 20)]
         for one in new:
@@ -101,7 +100,7 @@ class QueueContract:
         claimed = await queue.claim(HOP, 2, NOW, LEASE) + await queue.claim(HOP, 2, NOW, LEASE)
         assert [claim.id for claim in claimed] == [new[1].id, new[2].id, new[0].id]
 
-    async def test_many_recipients_are_one_entry(self, queue: SqliteQueue) -> None:
+    async def test_many_recipients_are_one_entry(self, queue: OperatedQueue) -> None:
         """A message to a hundred people is one claim, in the order of the original transaction."""
         addresses = [f"user{i}@example.jp" for i in range(100)]
         await queue.put(entry(*addresses))
@@ -110,7 +109,7 @@ class QueueContract:
         assert [r.address for r in first.recipients] == addresses
         assert len(second.recipients) == 1
 
-    async def test_a_claim_is_for_one_next_hop(self, queue: SqliteQueue) -> None:
+    async def test_a_claim_is_for_one_next_hop(self, queue: OperatedQueue) -> None:
         """Recipients of another next hop stay for its own attempt."""
         mixed = entry("anna@example.jp", "bert@example.jp")
         there = type(mixed.recipients[1])("bert@example.jp", OTHER)
@@ -126,7 +125,7 @@ class QueueContract:
         await queue.settle(settled(other), NOW)
         assert await ids(queue) == []
 
-    async def test_given_back(self, queue: SqliteQueue) -> None:
+    async def test_given_back(self, queue: OperatedQueue) -> None:
         """A claim that led to no attempt is due as before, at its old place, and counts no try."""
         first, second = entry(arrived=NOW - 2), entry(arrived=NOW - 1)
         await queue.put(first)
@@ -139,14 +138,14 @@ class QueueContract:
 
     # Outcomes
 
-    async def test_delivered(self, queue: SqliteQueue) -> None:
+    async def test_delivered(self, queue: OperatedQueue) -> None:
         """A message whose recipients all have their end is gone."""
         await queue.put(entry("anna@example.jp", "bert@example.jp"))
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
         await queue.settle(settled(claim), NOW)
         assert (await ids(queue), await queue.due(NOW + 1e6), await queue.next_due(NOW)) == ([], [], None)
 
-    async def test_each_recipient_has_its_own_outcome(self, queue: SqliteQueue) -> None:
+    async def test_each_recipient_has_its_own_outcome(self, queue: OperatedQueue) -> None:
         """One is delivered, one deferred, one refused: only the first is gone."""
         await queue.put(entry("anna@example.jp", "bert@example.jp", "cleo@example.jp"))
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
@@ -162,7 +161,7 @@ class QueueContract:
             ("cleo@example.jp", State.REFUSED, "550 no", 1, 0),
         ]
 
-    async def test_deferred_until_due(self, queue: SqliteQueue) -> None:
+    async def test_deferred_until_due(self, queue: OperatedQueue) -> None:
         """Deferred mail is not claimed before its time, and is then."""
         await queue.put(entry())
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
@@ -173,7 +172,7 @@ class QueueContract:
         assert again.recipients[0].attempts == 1
 
     @pytest.mark.parametrize("state", [State.REFUSED, State.HELD])
-    async def test_kept_until_a_word(self, queue: SqliteQueue, state: State) -> None:
+    async def test_kept_until_a_word(self, queue: OperatedQueue, state: State) -> None:
         """Refused and held mail is never claimed by itself."""
         await queue.put(entry())
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
@@ -182,7 +181,7 @@ class QueueContract:
         assert (await queue.due(NOW + 1e9), await queue.next_due(NOW)) == ([], None)
 
     @pytest.mark.parametrize("state", [State.BOUNCED, State.EXPIRED])
-    async def test_a_notice_takes_its_place(self, queue: SqliteQueue, state: State) -> None:
+    async def test_a_notice_takes_its_place(self, queue: OperatedQueue, state: State) -> None:
         """What is returned leaves in the same commit in which its notice comes."""
         await queue.put(entry())
         (claim,) = await queue.claim(HOP, 1, NOW, LEASE)
@@ -190,7 +189,7 @@ class QueueContract:
         await queue.settle(Settlement(claim.id, (outcome("anna@example.jp", state),), notice), NOW)
         assert await ids(queue) == [notice.id]
 
-    async def test_a_notice_that_cannot_be_kept(self, queue: SqliteQueue) -> None:
+    async def test_a_notice_that_cannot_be_kept(self, queue: OperatedQueue) -> None:
         """If the notice cannot be written the recipients stay."""
         present = entry()
         await queue.put(present)
@@ -200,7 +199,7 @@ class QueueContract:
             await queue.settle(Settlement(claim.id, (outcome("bert@example.jp", State.BOUNCED),), present), NOW)
         assert len(await ids(queue)) == 2
 
-    async def test_delivered_after_the_lease(self, queue: SqliteQueue) -> None:
+    async def test_delivered_after_the_lease(self, queue: OperatedQueue) -> None:
         """Mail that the primary took is gone, even when its lease had run out and another attempt has it."""
         await queue.put(entry())
         (slow,) = await queue.claim(HOP, 1, NOW, LEASE)
@@ -210,7 +209,7 @@ class QueueContract:
         await queue.settle(settled(quick, State.DEFERRED, next_attempt=NOW + 999), NOW + LEASE)
         assert await ids(queue) == []
 
-    async def test_many_settled_at_once(self, queue: SqliteQueue) -> None:
+    async def test_many_settled_at_once(self, queue: OperatedQueue) -> None:
         """Attempts that end together share a commit and keep their own outcomes."""
         await asyncio.gather(*(queue.put(entry(arrived=NOW + i / 100)) for i in range(30)))
         claims = await queue.claim(HOP, 30, NOW + 1, LEASE)
@@ -221,7 +220,7 @@ class QueueContract:
 
     # Next hops
 
-    async def test_what_is_due(self, queue: SqliteQueue) -> None:
+    async def test_what_is_due(self, queue: OperatedQueue) -> None:
         """Each next hop with work says how long its oldest message waits, longest first; leased mail is no work."""
         await queue.put(entry(arrived=NOW - 5))
         await queue.put(entry(arrived=NOW - 9))
@@ -231,7 +230,7 @@ class QueueContract:
         assert [d.next_hop for d in await queue.due(NOW)] == [OTHER]
         assert await queue.next_due(NOW) == NOW + LEASE
 
-    async def test_the_state_of_a_next_hop(self, queue: SqliteQueue) -> None:
+    async def test_the_state_of_a_next_hop(self, queue: OperatedQueue) -> None:
         """What the relay learned of a next hop is there for every process, mail or no mail."""
         assert await queue.hop_states() == {}
         down = HopState(HOP, False, NOW, "connection refused", NOW + 30, 2)
@@ -241,7 +240,7 @@ class QueueContract:
         await queue.set_hop_state(up)
         assert await queue.hop_states() == {HOP: up}
 
-    async def test_rerouted(self, queue: SqliteQueue) -> None:
+    async def test_rerouted(self, queue: OperatedQueue) -> None:
         """A changed transport.map moves what waits, asks once for each address, and is asked once for each change."""
         await queue.put(entry("anna@example.jp", "bert@example.net"))
         await queue.put(entry("anna@example.jp", state=State.HELD))
@@ -260,7 +259,7 @@ class QueueContract:
 
     # The operator
 
-    async def test_pages(self, queue: SqliteQueue) -> None:
+    async def test_pages(self, queue: OperatedQueue) -> None:
         """The list comes a page at a time, in order of arrival, each entry once."""
         new = [entry(arrived=NOW + i) for i in range(7)]
         await asyncio.gather(*(queue.put(one) for one in reversed(new)))
@@ -269,7 +268,7 @@ class QueueContract:
             seen += [listed.id for listed in page]
         assert seen == [one.id for one in new]
 
-    async def test_one_entry(self, queue: SqliteQueue) -> None:
+    async def test_one_entry(self, queue: OperatedQueue) -> None:
         """An id shows its own entry with every fact, an unknown one nothing."""
         new = entry("anna@example.jp", state=State.HELD, reason="header_checks:3: HOLD")
         await queue.put(new)
@@ -288,13 +287,13 @@ class QueueContract:
         ]
         assert await queue.waiting(id="unknown") == []
 
-    async def test_active(self, queue: SqliteQueue) -> None:
+    async def test_active(self, queue: OperatedQueue) -> None:
         """The list says what an attempt has right now."""
         await queue.put(entry())
         await queue.claim(HOP, 1, NOW, LEASE)
         assert (await queue.waiting())[0].recipients[0].leased is True
 
-    async def test_hold_and_release(self, queue: SqliteQueue) -> None:
+    async def test_hold_and_release(self, queue: OperatedQueue) -> None:
         """Held mail stays whatever happens, released mail is due at once."""
         new = entry("anna@example.jp", "bert@example.jp")
         await queue.put(new)
@@ -305,7 +304,7 @@ class QueueContract:
         (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
         assert [r.address for r in claim.recipients] == ["bert@example.jp"]
 
-    async def test_retry_keeps_the_count(self, queue: SqliteQueue) -> None:
+    async def test_retry_keeps_the_count(self, queue: OperatedQueue) -> None:
         """Deferred mail that an operator wants tried is due now, ahead of the rest, its tries remembered."""
         new = entry()
         await queue.put(new)
@@ -316,7 +315,7 @@ class QueueContract:
         (first,) = await queue.claim(HOP, 1, NOW, LEASE)
         assert (first.id, first.recipients[0].attempts) == (new.id, 1)
 
-    async def test_delete(self, queue: SqliteQueue) -> None:
+    async def test_delete(self, queue: OperatedQueue) -> None:
         """A deleted recipient is gone, with the last one the message."""
         new = entry("anna@example.jp", "bert@example.jp")
         await queue.put(new)
@@ -327,7 +326,7 @@ class QueueContract:
         assert await queue.change(new.id, "", State.DELETED, now=NOW) == 0
 
     @pytest.mark.parametrize(("end", "left"), [(State.DELIVERED, 0), (State.DEFERRED, 1)])
-    async def test_hold_during_an_attempt(self, queue: SqliteQueue, end: State, left: int) -> None:
+    async def test_hold_during_an_attempt(self, queue: OperatedQueue, end: State, left: int) -> None:
         """Held during its attempt, mail stays held when the attempt fails and is gone when it was delivered."""
         new = entry()
         await queue.put(new)
@@ -336,7 +335,7 @@ class QueueContract:
         await queue.settle(settled(claim, end, next_attempt=NOW), NOW)
         assert [e.recipients[0].state for e in await queue.waiting()] == [State.HELD] * left
 
-    async def test_take_what_is_held(self, queue: SqliteQueue) -> None:
+    async def test_take_what_is_held(self, queue: OperatedQueue) -> None:
         """Held and refused mail can be taken to be returned; if that fails it is as it was."""
         new = entry("anna@example.jp", "bert@example.jp", state=State.HELD)
         await queue.put(new)
@@ -351,7 +350,7 @@ class QueueContract:
         assert await ids(queue) == []
 
     @pytest.mark.parametrize("word", ["", "unknown", "\udcff", "' OR 1=1 --", "\x00", "日本"])
-    async def test_an_operators_nonsense(self, queue: SqliteQueue, word: str) -> None:
+    async def test_an_operators_nonsense(self, queue: OperatedQueue, word: str) -> None:
         """An id, address or domain that is none finds nothing, whatever its bytes."""
         new = entry()
         await queue.put(new)
@@ -367,7 +366,7 @@ class QueueContract:
 
     # Flush
 
-    async def test_flush(self, queue: SqliteQueue) -> None:
+    async def test_flush(self, queue: OperatedQueue) -> None:
         """Deferred mail of the domain is due now, in any case of letters; held and foreign mail is not."""
         here, held, there = entry("a@Example.JP"), entry("b@example.jp", state=State.HELD), entry("c@example.net")
         for one in (here, held, there):
@@ -380,7 +379,7 @@ class QueueContract:
         assert [claim.id for claim in await queue.claim(HOP, 9, NOW + 1, LEASE)] == [here.id]
         assert await queue.flush([], NOW + 1) == 2
 
-    async def test_flush_account(self, queue: SqliteQueue) -> None:
+    async def test_flush_account(self, queue: OperatedQueue) -> None:
         """The account of a flush adds up: what came later is not in it, a second try counts nothing."""
         addresses = [f"{name}@example.jp" for name in ("ok", "busy", "no", "gone", "kept", "later")]
         new = [entry(address) for address in addresses]
@@ -403,7 +402,7 @@ class QueueContract:
         assert (account.total, account.waiting, account.delivered) == (6, 1, 1)
         assert (account.deferred, account.refused, account.withdrawn) == (1, 1, 2)
 
-    async def test_two_flushes(self, queue: SqliteQueue) -> None:
+    async def test_two_flushes(self, queue: OperatedQueue) -> None:
         """A flush that begins during another takes nothing out of its account."""
         await queue.put(entry("a@example.jp"))
         await queue.put(entry("b@example.net"))
@@ -414,7 +413,7 @@ class QueueContract:
         accounts = [await queue.progress(all_of_it.flush), await queue.progress(one_domain.flush)]
         assert [(a.total, a.delivered, a.done) for a in accounts if a] == [(2, 2, True), (1, 1, True)]
 
-    async def test_flush_of_a_next_hop_that_is_down(self, queue: SqliteQueue) -> None:
+    async def test_flush_of_a_next_hop_that_is_down(self, queue: OperatedQueue) -> None:
         """One try that finds the next hop down again was the try of all that the flush waits for there."""
         for name in ("a", "b", "c"):
             await queue.put(entry(f"{name}@example.jp"))
@@ -434,7 +433,7 @@ class QueueContract:
 
     # Quarantine
 
-    async def test_discarded(self, queue: SqliteQueue) -> None:
+    async def test_discarded(self, queue: OperatedQueue) -> None:
         """Discarded mail is in quarantine, not in the queue: not listed there, never claimed, never flushed."""
         new = entry(state=State.DISCARDED, reason="header_checks:2")
         await queue.put(new)
@@ -446,7 +445,7 @@ class QueueContract:
         (listed,) = await queue.quarantined()
         assert (listed.id, listed.recipients[0].reason) == (new.id, "header_checks:2")
 
-    async def test_released_from_quarantine(self, queue: SqliteQueue) -> None:
+    async def test_released_from_quarantine(self, queue: OperatedQueue) -> None:
         """Released, it is mail like any other."""
         new = entry(state=State.DISCARDED)
         await queue.put(new)

@@ -37,6 +37,13 @@ def test_a_newer_file(tmp_path: Path) -> None:
     assert version(tmp_path / "queue.db") == 99
 
 
+def test_an_old_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python whose SQLite is too old says so at start, not at the first message."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(QueueTrouble, match=r"wants 3\.38"):
+        schema.migrate(str(tmp_path / "queue.db"))
+
+
 def test_an_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older file is brought up to date a version at a time, all or nothing."""
     path = tmp_path / "queue.db"
