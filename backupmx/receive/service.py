@@ -60,9 +60,9 @@ class Service:
         self.helo_reply = f"250 {settings.hostname}\r\n".encode()
         self._ehlo = {offer: _ehlo(settings, offer) for offer in (False, True)}
 
-    def ehlo_reply(self, *, secured: bool) -> bytes:
+    def ehlo_reply(self, *, starttls: bool) -> bytes:
         """What we offer (RFC 5321 4.1.1.1)."""
-        return self._ehlo[self.tls is not None and not secured]
+        return self._ehlo[starttls]
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """A task that is not forgotten: `Door.stop` waits for it."""

@@ -77,7 +77,7 @@ class Session(Wire):
         if not argument:
             return command.EHLO_SYNTAX
         self._hello(argument, "ESMTP")
-        return self.service.ehlo_reply(secured=self.client.tls is not None)
+        return self.service.ehlo_reply(starttls=self.offers_tls)
 
     def _hello(self, argument: bytes, protocol: str) -> None:
         """A greeting ends the transaction before it (RFC 5321 4.1.4)."""
@@ -101,7 +101,11 @@ class Session(Wire):
         self.parting = True
         return command.NOT_SMTP
 
-    @syntax("STARTTLS", when="tls_context")
+    @property
+    def offers_tls(self) -> bool:
+        return self.service.tls is not None and self.client.tls is None
+
+    @syntax("STARTTLS", when="offers_tls")
     def smtp_STARTTLS(self, argument: bytes) -> Answer:
         if argument:
             return command.STARTTLS_SYNTAX

@@ -249,6 +249,7 @@ async def test_starttls(tls: ServerTls, trust: ssl.SSLContext) -> None:
     async with running(tls=tls) as door:
         talk = await door.connect()
         assert "250-STARTTLS" in (await talk.say("EHLO before.example")).split("\n")
+        assert await talk.say("HELP STARTTLS") == "250 2.0.0 Syntax: STARTTLS"
         assert await talk.say("STARTTLS") == "220 2.0.0 Ready to start TLS"
         await talk.secure(trust)
         assert await talk.say("MAIL FROM:<>") == "503 5.5.1 Error: send HELO/EHLO first"
