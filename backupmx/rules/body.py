@@ -11,7 +11,7 @@ is replaced or left out alone, as Postfix does (cleanup_body_callback).
 
 import re
 
-from backupmx.mail.headers import Field, fields, label, line_end, records, rendered
+from backupmx.mail.headers import RECORD, Field, fields, label, line_end, records, rendered
 from backupmx.mail.message import Buffer, head_of, stretch
 from backupmx.rules.actions import Edit, Ruling
 from backupmx.rules.mime import NAMES, Mime, State
@@ -98,7 +98,10 @@ class Walk:
             if line[:2] == b"--" and self._mime.boundary(line) and self._mime.state is State.BODY:
                 self._offset = 0
             if table:
-                self._line(table, line, at, following)
+                if self._silent(table, line):
+                    self._offset += len(line) + 1
+                else:
+                    self._line(table, line, at, following)
             at = following
         return at
 
@@ -108,6 +111,15 @@ class Walk:
             match = _DASHES.search(self._data, at - 1)
             return match.start() + 1 if match else len(self._data)
         return len(self._data)
+
+    def _silent(self, table: Table, line: bytes) -> bool:
+        """Most lines are one record, hold no NUL, and no rule matches them: nothing else is to be done then."""
+        if len(line) >= RECORD - 1 or b"\0" in line:
+            return False
+        if not (line and self._ruling.checking and self._checked()):
+            return True
+        self._ruling.asked.check_time()
+        return table.find(line, table.everything, self._ruling.asked) is None
 
     def _line(self, table: Table, line: bytes, start: int, end: int) -> None:
         """One body line.  Each of its records may be asked about, replaced, or left out."""

@@ -91,22 +91,25 @@ class Pattern:
 
     def matches(self, subject: bytes) -> bool:
         """Anywhere in the subject.  Raises NoAnswer."""
-        return self._find(subject) is not None
+        try:
+            return _match(self._code, subject, len(subject), 0, _CONTEXT, 0)[0] is not None
+        except _cy.LibraryError as error:
+            return self._again(subject, error) is not None
 
     def captures(self, subject: bytes) -> tuple[bytes, ...] | None:
         """All groups, the whole match first; a group that took no part is empty.  Raises NoAnswer."""
-        data = self._find(subject)
+        try:
+            data = _match(self._code, subject, len(subject), 0, _CONTEXT, 0)[0]
+        except _cy.LibraryError as error:
+            data = self._again(subject, error)
         if data is None:
             return None
         return tuple(_cy.match_substring_bynumber(data, subject, n) or b"" for n in range(self.groups + 1))
 
-    def _find(self, subject: bytes) -> Any:
-        try:
-            return _match(self._code, subject, len(subject), 0, _CONTEXT, 0)[0]
-        except _cy.LibraryError as error:
-            if error.code != _JIT_STACKLIMIT:
-                raise NoAnswer(str(error)) from None
-        # The compiled form has a small stack of its own; the interpreter has none.
+    def _again(self, subject: bytes, error: Any) -> Any:
+        """The compiled form has a small stack of its own, the interpreter has none.  Raises NoAnswer."""
+        if error.code != _JIT_STACKLIMIT:
+            raise NoAnswer(str(error)) from None
         if self._slow is None:
             self._slow = _compile(self._source, self.flags, jit=False)
         try:

@@ -141,9 +141,9 @@ def test_content_may_be_a_view_over_a_file() -> None:
 
 _PIECES = st.sampled_from(
     [
-        b"A: 1\r\n", b" fold\r\n", b"\r\n", b"--b\r\n", b"--b--\r\n", b"text\r\n", b"X : 1\r\n", b"N\0: 1\r\n", b".\r\n",
+        b"A: 1\r\n", b" fold\r\n", b"\r\n", b"--b\r\n", b"--b--\r\n", b"text\r\n", b"X : 1\r\n", b"N\0: 1\r\n",
         b"Content-Type: multipart/mixed; boundary=b\r\n", b"Content-Type: message/rfc822\r\n", b"From a\r\n",
-        b"x" * 2050 + b"\r\n",
+        b"x" * 2050 + b"\r\n", b".\r\n",
     ]
 )  # fmt: skip
 

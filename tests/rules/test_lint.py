@@ -68,7 +68,7 @@ def test_a_body_line_may_be_replaced_by_anything() -> None:
 
 
 def test_the_shipped_rules_get_the_findings_their_author_needed() -> None:
-    """Blanks demanded after the colon, /m for nothing, forwarded bounces and samples, Yes for Infected, halves removed."""
+    """Blanks after the colon, /m for nothing, forwarded bounces, Yes for Infected, halves removed."""
     path = Path(backupmx.__file__).parent / "policy" / "header_checks"
     found = lint(load(path.read_bytes(), "header_checks"))
     lines = {name: len([f for f in found if f.name == name]) for name in {f.name for f in found}}

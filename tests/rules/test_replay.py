@@ -19,8 +19,8 @@ def test_the_json_object_has_every_key_of_the_contract() -> None:
     answer = as_json("f", replay(MAIL, tables(b"/^X-A:/ WARN seen\n")), ["t:9: bad"])
     assert answer == json.loads(json.dumps(answer))
     assert answer == {
-        "file": "f", "action": "accept", "code": 250, "text": "2.0.0 Ok: queued", "redirect_to": None, "filter_to": None,
-        "bcc": [], "headers": ["From: a@b", "X-A: 1\n 2", "Subject: \udcff"], "body_changed": False,
+        "file": "f", "action": "accept", "code": 250, "text": "2.0.0 Ok: queued", "redirect_to": None,
+        "filter_to": None, "bcc": [], "headers": ["From: a@b", "X-A: 1\n 2", "Subject: \udcff"], "body_changed": False,
         "decisions": [{"table": "t", "line": 1, "action": "WARN", "text": "seen", "header": "X-A: 1\n 2"}],
         "warnings": ["t:9: bad"],
     }  # fmt: skip
