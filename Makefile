@@ -1,12 +1,13 @@
 # make demo    the whole job on one screen, in under a minute after installation
 # make test    everything that must hold: tests, types, style, the import ladder
-# make bench   the questions of benchmarks/, one table each
+# make bench   the questions of benchmarks/, one table each; BENCH=rules asks only that one
 # make lint    style, types and the import ladder alone
 #
 # Needs Python 3.11 or later with venv.  Everything else goes into .venv.
 
 PYTHON = python3
 BIN = .venv/bin
+BENCH = rules checks smtp queue_stone relay end_to_end
 # Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
 DEBIAN = bind9-dnsutils clamav-daemon clamav-milter clamdscan opendkim opendkim-tools postfix postfix-pcre rspamd \
 	spamass-milter spamassassin spamd strace swaks unbound
@@ -41,7 +42,7 @@ lint: .venv/developing
 	$(BIN)/lint-imports
 
 bench: .venv/developing
-	@for question in benchmarks/*.py; do echo "== $$question"; $(BIN)/python $$question || exit 1; done
+	@for question in $(BENCH); do echo "== $$question"; $(BIN)/python -m benchmarks.$$question || exit 1; done
 
 .venv/installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
