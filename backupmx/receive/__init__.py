@@ -1,9 +1,16 @@
 """receive: from the socket to our reply.
 
-    intake    accept(): from the final dot to our 250, the first story
-    session   one SMTP dialogue, a subclass of aiosmtpd's
-    data      DATA in chunks: dot-unstuffing, line ends, spooling to disk
-    admit     at connection, MAIL and RCPT: is this ours, does this person exist
-    trace     the Received: header of ours, and counting those of others
-    listen    sockets and one worker process's loop
+intake    accept(): from the final dot to our 250, the first story
+added     what the checks added, and milter_header_checks on it
+session   one SMTP dialogue: what each verb means
+wire      the connection below it, a subclass of aiosmtpd's SMTP
+command   the arguments of MAIL and RCPT, and the replies                    pure
+data      DATA in chunks: dot-unstuffing, line ends, the end                 pure
+spool     content while it comes in: in memory, then in a file
+admit     at connection, MAIL and RCPT: is this ours, does this person exist pure
+trace     the Received: header of ours, and counting those of others         pure
+limits    what a client may ask of us, each number with its precedent        pure
+names     what clients are called
+service   what all sessions of one process share
+listen    sockets and one worker process's loop
 """
