@@ -74,13 +74,17 @@ class Connections:
     budget: Budget
     tls: ssl.SSLContext | None = None
     window: Window = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
     _lines: list[Line] = field(default_factory=list)
     _opening: int = 0
+    _stale: bool = False
+    """An old line is idle and only in the way."""
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _shunned: dict[Host, float] = field(default_factory=dict)
     _in_clear: dict[Host, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.window = Window(self.settings.first_connections, self.settings.most_connections)
 
     @property
@@ -90,9 +94,10 @@ class Connections:
     async def take(self, avoid: Collection[Host] = ()) -> Line | None:
         """A line; give it back with `release`.  None: no host but those to avoid.  Raises HopDown, NoHosts."""
         while True:
-            if any(self._is_stale(line) for line in self._lines):
-                await self.tidy()
             line = self._free_line(avoid)
+            if line is None and self._stale:
+                await self.tidy()
+                continue
             if line is None and (avoid or self._may_open()):
                 line = await self._open(avoid)
                 if line is None and avoid:
@@ -112,12 +117,16 @@ class Connections:
 
     async def tidy(self) -> None:
         """Close what nobody uses."""
-        for line in [line for line in self._lines if self._is_stale(line) or self._is_idle(line)]:
-            self._drop(line)
-            await line.connection.quit()
+        idle_since = self._now() - self.settings.keep_idle
+        self._stale = False
+        idle = [line for line in self._lines if line.load == 0]
+        unused = [line for line in idle if self._is_old(line) or line.idle_since <= idle_since]
+        await self._quit(unused)
 
     async def close(self) -> None:
-        lines = list(self._lines)
+        await self._quit(list(self._lines))
+
+    async def _quit(self, lines: list[Line]) -> None:
         for line in lines:
             self._drop(line)
         await asyncio.gather(*(line.connection.quit() for line in lines))
@@ -130,23 +139,18 @@ class Connections:
         """The least busy; a busy one only where no new one may be opened."""
         best: Line | None = None
         for line in self._lines:
-            if (
-                not self._is_old(line)
-                and line.load < LANES
-                and line.host not in avoid
-                and (best is None or line.load < best.load)
-            ):
+            if line.load >= LANES or line.host in avoid or (best is not None and line.load >= best.load):
+                continue
+            if self._is_old(line):
+                self._stale = self._stale or line.load == 0
+            else:
                 best = line
+                if line.load == 0:
+                    break
         return best if best is not None and (best.load == 0 or not self._may_open()) else None
 
     def _is_old(self, line: Line) -> bool:
         return not line.connection.usable or self._now() - line.opened >= self.settings.keep_for
-
-    def _is_stale(self, line: Line) -> bool:
-        return line.load == 0 and self._is_old(line)
-
-    def _is_idle(self, line: Line) -> bool:
-        return line.load == 0 and self._now() - line.idle_since >= self.settings.keep_idle
 
     def _may_open(self) -> bool:
         return self.many == 0 or (self.many < self.window.size and self.budget.open < self.budget.most)
@@ -226,7 +230,7 @@ class Connections:
         self.budget.open -= 1
 
     async def _wait(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(waiter)
         try:
             await waiter
@@ -254,4 +258,4 @@ class Connections:
                 waiter.set_exception(HopDown(str(down), down.status, loops=down.loops))
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._loop.time()

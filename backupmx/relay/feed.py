@@ -6,7 +6,7 @@ queue; and never more than a few seconds' work is held, so a slow next hop
 holds neither memory nor leases.
 
     not known to be up   one claim: a probe.  The others wait for what it finds.
-    up                   eight attempts for each connection of the window: three
+    up                   sixteen attempts for each connection of the window: three
                          on the line, the others on their way to or from the disk
     resting              nothing, but what became too old meanwhile is given up
     max_rate             attempts begin no faster than that
@@ -28,7 +28,7 @@ from backupmx.relay.attempt import Means, attempt, give_up, is_too_old
 from backupmx.relay.connections import Connections
 from backupmx.route.next_hop import NextHop
 
-_HAND = 8
+_HAND = 16
 _EXPIRED_BATCH = 50
 
 
