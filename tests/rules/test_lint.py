@@ -1,5 +1,6 @@
 """lint: what looks wrong in a rule file, at which line, and what to write instead."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backupmx
-from backupmx.rules.lint import lint
+from backupmx.rules.lint import _INSTEAD, lint
 from backupmx.rules.table import load
 
 
@@ -82,6 +83,15 @@ def test_what_is_proposed_for_a_blank_has_no_finding_itself() -> None:
     """The proposal is a rule that can be pasted."""
     (finding,) = lint(load(b"/^X-A:\\s+x/ REJECT\n", "t"))
     assert names(finding.instead.encode() + b" REJECT\n") == []
+
+
+def test_every_finding_has_its_line_in_the_documentation() -> None:
+    """A name printed in brackets can be looked up."""
+    package = Path(backupmx.__file__).parent
+    source = (package / "rules" / "smells.py").read_text() + (package / "rules" / "lint.py").read_text()
+    known = set(re.findall(r'(?:Smell\(|rule\.line,)\s*"([a-z-]+)"', source)) | {instead[1] for instead in _INSTEAD}
+    page = (package.parent / "docs" / "rules.md").read_text("utf-8")
+    assert set() == {name for name in known if f"`{name}`" not in page}
 
 
 @given(st.binary(max_size=200), st.sampled_from(["header", "mime", "nested", "body", "milter"]))
