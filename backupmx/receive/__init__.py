@@ -1,7 +1,7 @@
 """receive: from the socket to our reply.
 
 intake    accept(): from the final dot to our 250, the first story
-added     what the checks added, and milter_header_checks on it
+added     milter_header_checks on what milters write
 session   one SMTP dialogue: what each verb means
 wire      the connection below it, a subclass of aiosmtpd's SMTP
 command   the arguments of MAIL and RCPT, and the replies                    pure
