@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from backupmx.check.finding import Mail
 from backupmx.check.milter_draft import Draft
 from backupmx.check.milter_macros import Macros
-from backupmx.mail.envelope import Envelope, Recipient
+from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.reply import Reply
 from backupmx.net.milter import Dialogue
 from backupmx.net.milter_answers import Answer, Continue, Edit, Refuse, Skip
@@ -63,7 +63,7 @@ async def replay(milter: Dialogue, mail: Mail, draft: Draft, macros: Macros, lar
 async def _envelope(milter: Dialogue, mail: Mail, macros: Macros) -> Said:
     client, envelope = mail.client, mail.envelope
     opening = (
-        (CONNECT, connect_data(_octets(client.name), _octets(client.address), client.port)),
+        (CONNECT, connect_data(_octets(_host(client)), _octets(client.address), client.port)),
         (HELO, strings(_octets(client.helo))),
         (MAIL, strings(*map(_octets, _mail_words(envelope)))),
     )
@@ -121,6 +121,11 @@ def _rcpt_words(recipient: Recipient) -> list[str]:
     for key, value in (("NOTIFY", recipient.notify), ("ORCPT", recipient.orcpt)):
         words += [f"{key}={value}"] if value else []
     return words
+
+
+def _host(client: Client) -> str:
+    """A client without a name is its address in brackets, as in sendmail; only {client_name} says "unknown"."""
+    return f"[{client.address}]" if client.name == "unknown" else client.name
 
 
 def _octets(text: str) -> bytes:

@@ -59,8 +59,10 @@ class ScriptedMilter:
         steps: int = 0,
         macros: bytes = b"",
         version: int = 6,
+        port: int = 0,
     ) -> None:
-        """`edits`: written at the end of the message, before the answer to it."""
+        """`edits`: written at the end of the message, before the answer to it.  `port` 0: any."""
+        self.port = port
         self.script = {command: list(words) for command, words in (script or {}).items()}
         self.edits = edits
         self.steps = steps
@@ -70,8 +72,8 @@ class ScriptedMilter:
         self._talks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "ScriptedMilter":
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", self.port)
+        self.port = int(self._server.sockets[0].getsockname()[1])
         self.address = f"inet:127.0.0.1:{self.port}"
         return self
 
