@@ -53,7 +53,7 @@ _VERBS = re.compile(
     rb"(?:\(\*(?:UTF8?|UCP|NO_JIT|NO_AUTO_POSSESS|NO_START_OPT|NO_DOTSTAR_ANCHOR|NOTEMPTY|NOTEMPTY_ATSTART"
     rb"|CR|LF|CRLF|ANYCRLF|ANY|NUL|BSR_ANYCRLF|BSR_UNICODE|LIMIT_(?:MATCH|DEPTH|RECURSION|HEAP)=\d+)\))*"
 )
-_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_NOVEL = re.compile(rb"\\(?:[xuNopPgk]\{|.)|\{(?!\d+(?:,\d*)?\})[ \t]*\d*[ \t]*,?[ \t]*\d*[ \t]*\}", re.DOTALL)
 _OWN_LIMIT = re.compile(rb"\(\*LIMIT_MATCH=(\d+)\)")
 
 
@@ -84,7 +84,7 @@ class Pattern:
         limit = min([LIMIT, *(int(n) for n in _OWN_LIMIT.findall(leading))])
         self.source = source
         self.flags = flags
-        self._source = leading + b"(*LIMIT_MATCH=%d)" % limit + _any_byte(source[len(leading) :], leading)
+        self._source = leading + b"(*LIMIT_MATCH=%d)" % limit + _as_ever(source[len(leading) :], leading)
         self._code = _compile(self._source, flags, jit=True)
         self._slow: Any = None
         self.groups: int = _cy.pattern_capture_count(self._code)
@@ -135,11 +135,23 @@ class Pattern:
             pass  # the limit: what `wanted` has seen so far is the answer
 
 
-def _any_byte(source: bytes, verbs: bytes) -> bytes:
-    """`\\C` is any one byte; the library was built without it, and outside UTF this is the same."""
-    if b"\\C" not in source or b"\\Q" in source or b"UTF" in verbs:
+def _as_ever(source: bytes, verbs: bytes) -> bytes:
+    """What this build of PCRE2 reads otherwise than those Postfix was linked with for years.
+
+    `\\C` is any one byte (it was built without it; outside UTF `(?s:.)` is the
+    same).  `{,4}` and `{ 1 }` are text; since 10.43 they are quantifiers, and a
+    rule file should not change its meaning with a library.
+    """
+    if b"\\Q" in source:
         return source
-    return _ESCAPED.sub(lambda match: b"(?s:.)" if match[0] == b"\\C" else match[0], source)
+    bytewise = b"UTF" not in verbs
+
+    def told(match: re.Match[bytes]) -> bytes:
+        if match[0] == b"\\C" and bytewise:
+            return b"(?s:.)"
+        return b"\\" + match[0] if match[0][:1] == b"{" else match[0]
+
+    return _NOVEL.sub(told, source)
 
 
 def _compile(source: bytes, flags: int, *, jit: bool) -> Any:

@@ -68,6 +68,14 @@ def test_what_python_cannot_spell_pcre_can(source: bytes, subject: bytes) -> Non
     assert matches(source, subject)
 
 
+def test_a_rule_keeps_the_meaning_it_had_before_the_library_changed() -> None:
+    """`{,4}` and `{ 1 }` are text, `{1,4}` and \\x{41} are not."""
+    assert matches(rb"^a{,4}$", b"a{,4}")
+    assert not matches(rb"^a{,4}$", b"aaa")
+    assert matches(rb"^a{ 1 }$", b"a{ 1 }")
+    assert matches(rb"^a{1,4}\x{41}$", b"aaaA")
+
+
 def test_captures_give_unset_groups_as_empty_text() -> None:
     """An optional group that took no part."""
     assert Pattern(b"a(b)?(c)", 0).captures(b"xac") == (b"ac", b"", b"c")

@@ -229,8 +229,7 @@ def of_mbox(raw: bytes) -> Iterator[bytes]:
 
 def whole(raw: bytes) -> bytes:
     """As it would come over the wire: CRLF line ends, the last line ended too."""
-    raw = canonical(raw)
-    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
+    return canonical(raw if raw.endswith(b"\n") else raw + b"\r\n")
 
 
 def _warnings(tables: Tables) -> list[str]:

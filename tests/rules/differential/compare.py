@@ -60,10 +60,8 @@ def ours(case: Case, queue_id: str) -> Replayed:
     )
     settings = Settings(header_size_limit=1024 if case.lane == "small" else 102_400, mime=case.lane != "nomime")
     added = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in case.adds or ()]
-    raw = canonical(case.message)
-    return replay(
-        Content(raw if raw.endswith(b"\r\n") else raw + b"\r\n"), tables, added, settings, own=(received(queue_id),)
-    )
+    raw = canonical(case.message if case.message.endswith(b"\n") else case.message + b"\r\n")
+    return replay(Content(raw), tables, added, settings, own=(received(queue_id),))
 
 
 def differences(answer: Answer, case: Case) -> list[str]:
