@@ -44,9 +44,11 @@ _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,
 class ConfigTrouble(Exception):
     """The configuration cannot be used.  `errors` are sentences: "FILE: KEY: what, and what to write"."""
 
-    def __init__(self, errors: Sequence[str]) -> None:
+    def __init__(self, errors: Sequence[str], rest: "Config | None" = None) -> None:
+        """`rest`: the configuration without what is wrong in it, so that the files it names can be read too."""
         super().__init__("\n".join(errors))
         self.errors = tuple(errors)
+        self.rest = rest
 
 
 def seconds(value: object) -> object:
@@ -161,6 +163,8 @@ class Virus(Section):
     """Where clamd listens: unix:PATH or tcp:HOST:PORT."""
     timeout: Seconds = 30.0
     """For one message."""
+    max_age: Seconds = 3 * 86400.0
+    """clamd's signatures older than this are a warning; 0: never."""
     on_error: OnError = "accept"
     """The engine is away (Postfix: milter_default_action)."""
     on_unscannable: OnError = "defer"
@@ -192,6 +196,8 @@ class Spam(Section):
     """Where spamd listens: unix:PATH or tcp:HOST:PORT."""
     required_score: float = 17.0
     """From this score on it is spam."""
+    required_score_for: dict[str, float] = {}
+    """Another threshold for a recipient domain; of several recipients' the highest counts."""
     rules: str = ""
     """The rule file of the builtin engine; empty: the shipped one."""
     timeout: Seconds = 30.0
@@ -376,10 +382,26 @@ def parse(text: str, path: Path) -> Config:
     try:
         config = Config.model_validate({**values, "path": path.absolute()})
     except ValidationError as error:
-        raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)]) from None
+        rest = _without(error, values, path)
+        raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)], rest) from None
     if errors := list(_not_in_this_version(config)):
-        raise ConfigTrouble([f"{path}: {error}" for error in errors])
+        raise ConfigTrouble([f"{path}: {error}" for error in errors], config)
     return config
+
+
+def _without(error: ValidationError, values: Mapping[str, Any], path: Path) -> Config | None:
+    """What is left when the settings that are wrong have their defaults; None: one of them has none."""
+    rest = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    for item in error.errors():
+        section, key = item["loc"][0], item["loc"][1] if len(item["loc"]) > 1 else None
+        if isinstance(rest.get(str(section)), dict) and key is not None:
+            rest[str(section)].pop(str(key), None)
+        else:
+            rest.pop(str(section), None)
+    try:
+        return Config.model_validate({**rest, "path": path.absolute()})
+    except ValidationError:
+        return None
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:

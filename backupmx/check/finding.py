@@ -1,7 +1,7 @@
 """Pure.  finding: what one check saw of one message."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from backupmx.mail.envelope import Client, Envelope
@@ -43,6 +43,13 @@ class Mail:
     envelope: Envelope
     client: Client
     queue_id: str = ""
+    own: int = 0
+    """So many headers at the front are ours: our Received."""
+
+    @property
+    def as_sent(self) -> Message:
+        """Without what we put on top."""
+        return replace(self.message, headers=self.message.headers[self.own :]) if self.own else self.message
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@
     Findings, one for each check that is on; of arc only if there is a chain
 
 `run` never raises for what a message or an engine does, and is never late:
-what is not done at the deadline is cancelled and found AWAY ("deadline").  An
-engine that goes away is told to the journal once a minute, and once when it
-answers again.
+what is not done at the deadline is cancelled and found AWAY ("deadline").
 
 `build` makes the checks from the configuration.
 
@@ -19,9 +17,11 @@ Trouble
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from backupmx.check.arc import Arc
+from backupmx.check.breaker import EngineState
 from backupmx.check.dkim import Dkim
 from backupmx.check.dmarc import Dmarc
 from backupmx.check.field import resinfo
@@ -64,7 +64,6 @@ class Checks:
         self.virus, self.spam = virus, spam
         self._spf, self._dkim, self._dmarc, self._arc = spf, dkim, dmarc, arc
         self._journal = journal
-        self._down: set[str] = set()
 
     async def run(self, mail: Mail) -> Findings:
         """What every check that is on says of it."""
@@ -78,14 +77,18 @@ class Checks:
                 task.cancel()  # of those that are done this changes nothing
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         found = [self._outcome(check, task) for check, task in tasks.items()]
-        findings = Findings(tuple(f for f in found if f is not None))
-        self._tell(findings)
-        return findings
+        return Findings(tuple(f for f in found if f is not None))
 
     @property
     def engines(self) -> tuple[VirusEngine | SpamEngine, ...]:
         """Those that can be away."""
         return (*(self.virus.engines if self.virus else ()), *((self.spam.engine,) if self.spam else ()))
+
+    @property
+    def states(self) -> tuple[EngineState, ...]:
+        """Which engines this process holds to be up or away, since when and why."""
+        breakers = (*(self.virus.breakers.values() if self.virus else ()), *((self.spam.breaker,) if self.spam else ()))
+        return tuple(breaker.state for breaker in breakers)
 
     async def ping(self) -> list[tuple[str, bool, str]]:
         """Each engine's name, whether it answers, and its version or what is wrong: for an operator."""
@@ -134,26 +137,44 @@ class Checks:
             return _none(check, Seen.AWAY, "deadline", self.settings.deadline)
         return task.result()
 
-    def _tell(self, findings: Findings) -> None:
-        for finding in findings:
-            for engine in _names(finding, "away"):
-                self._down.add(engine)
-                self._journal.engine_down(engine, finding.detail)
-            for engine in self._down.intersection(_names(finding, "answered")):
-                self._down.discard(engine)
-                self._journal.engine_up(engine)
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Engines with their rule files read; a process that is forked later has them as they were."""
+
+    virus: tuple[VirusEngine, ...] = ()
+    spam: SpamEngine | None = None
 
 
-def build(config: Config, resolver: Resolver, journal: Journal) -> Checks:
-    """The checks that a configuration asks for.  Raises RulesTrouble, ValueError."""
+def engines(config: Config) -> Engines:
+    """Those that a configuration asks for.  Raises RulesTrouble with the errors of all, ValueError."""
+    virus: tuple[VirusEngine, ...] = ()
+    errors: list[str] = []
+    try:
+        virus = tuple(_virus_engines(config))
+    except ValueError as trouble:
+        errors.extend(getattr(trouble, "errors", None) or [f"checks.virus: {trouble}"])
+    try:
+        spam = _spam_engine(config)
+    except ValueError as trouble:
+        errors.extend(getattr(trouble, "errors", None) or [f"checks.spam: {trouble}"])
+    if errors:
+        raise RulesTrouble(errors)
+    return Engines(virus, spam)
+
+
+def build(config: Config, resolver: Resolver, journal: Journal, ready: Engines | None = None) -> Checks:
+    """The checks that a configuration asks for.  Raises RulesTrouble, unless `ready` are its engines."""
     settings = config.checks
-    virus = list(_virus_engines(config))
-    spam = _spam_engine(config)
+    ready = ready or engines(config)
+    virus, spam = list(ready.virus), ready.spam
     return Checks(
         settings,
         journal,
-        virus=Virus(virus, config.hostname) if virus else None,
-        spam=Spam(spam, settings.spam.required_score, config.hostname) if spam else None,
+        virus=Virus(virus, config.hostname, journal) if virus else None,
+        spam=Spam(spam, settings.spam.required_score, config.hostname, journal, settings.spam.required_score_for)
+        if spam
+        else None,
         spf=Spf(resolver) if settings.spf.enabled else None,
         dkim=Dkim(resolver) if settings.dkim.enabled else None,
         dmarc=Dmarc(resolver) if settings.dmarc.enabled else None,
@@ -165,7 +186,8 @@ def _virus_engines(config: Config) -> Iterator[VirusEngine]:
     seconds = _seconds(config.checks.virus.timeout, config.checks.deadline)
     for name in config.checks.virus.engines:
         if name == "clamd":
-            yield Clamd(Address.parse(config.checks.virus.address), seconds)
+            virus = config.checks.virus
+            yield Clamd(Address.parse(virus.address), seconds, max_age=virus.max_age)
         else:
             own = config.policy_path("yara")  # a site's own rules, beside backupmx.toml
             yield Yara(own if own.is_dir() else SHIPPED_YARA, seconds)
@@ -187,11 +209,6 @@ def _seconds(timeout: float, deadline: float) -> float:
     return min(timeout, deadline * 0.9)
 
 
-def _names(finding: Finding, fact: str) -> tuple[str, ...]:
-    names = finding.facts.get(fact, ())
-    return names if isinstance(names, tuple) else ()
-
-
 def _some(tasks: dict[str, asyncio.Task[Finding | None]], names: Sequence[str]) -> list[asyncio.Task[Finding | None]]:
     return [tasks[name] for name in names if name in tasks]
 
@@ -209,7 +226,6 @@ async def _after(
 def _none(check: str, seen: Seen, detail: str, seconds: float = 0.0) -> Finding:
     """The finding of a check that came to none: an authentication check says temperror."""
     if check not in _AUTHENTICATION:
-        facts = {"away": (check,)} if seen is Seen.AWAY else {}
-        return Finding(check, check, seen, detail, facts=facts, seconds=seconds)
+        return Finding(check, check, seen, detail, seconds=seconds)
     results = (resinfo(check, "temperror", detail),)
     return Finding(check, check, seen, detail, results=results, facts={"result": "temperror"}, seconds=seconds)

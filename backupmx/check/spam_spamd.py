@@ -18,7 +18,7 @@ import re
 from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.spam import Score
-from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
+from backupmx.check.trouble import EngineAway, Lost, TooLarge, Unscannable
 from backupmx.check.wire import Address, dialogue, places
 from backupmx.mail.message import Buffer
 
@@ -31,6 +31,7 @@ _TWO_LINES = b"Subject: version\r\n\r\n"
 
 class Spamd:
     name = "spamd"
+    largest = _LARGEST
 
     def __init__(self, address: Address, seconds: float, user: str = "") -> None:
         self._address = address
@@ -52,6 +53,9 @@ class Spamd:
         if not self._version:
             await self._try_to_learn_version()
         return Score(score, tests, self._version or "SpamAssassin")
+
+    def depends_on(self, mail: Mail) -> tuple[str, ...]:
+        return (self._version, mail.client.address, mail.client.helo, mail.envelope.sender)
 
     async def ping(self) -> str:
         await self._learn_version()
@@ -84,7 +88,7 @@ class Spamd:
 def accepted(answer: bytes) -> bytes:
     """Pure.  The answer after its first line, when that says EX_OK.  Raises EngineAway, Unscannable."""
     if not answer:
-        raise Unscannable("it closed the connection while scanning")
+        raise Lost("it closed the connection while scanning")
     match = _FIRST_LINE.match(answer)
     if match is None:
         raise EngineAway(f"this is no spamd, it says {plain(answer[:60].decode('latin-1'))!r}")

@@ -3,11 +3,13 @@
     EngineAway     the engine is not there: `on_error` decides
     Unscannable    the engine is there and this message made it fail:
                    `on_unscannable` decides
+      Lost         it hung or went away over it: an engine that does so again
+                   and again may be away itself (`breaker`)
     TooLarge       more than the engine looks at: skipped, nothing decides
     RulesTrouble   a rule file of yara or builtin that cannot be used.  At
                    start and on reload, never for a message
 
-The first three are raised by engines and end in virus.py and spam.py, which
+All but the last are raised by engines and end in virus.py and spam.py, which
 make findings of them.  The text of each is one line for the log.
 """
 
@@ -20,6 +22,10 @@ class EngineAway(Exception):
 
 class Unscannable(Exception):
     """It took the message and then failed, hung or went away."""
+
+
+class Lost(Unscannable):
+    """It took the message and said nothing more."""
 
 
 class TooLarge(Exception):

@@ -12,6 +12,9 @@ clamd.conf (MaxScanSize, MaxFileSize, StreamMaxLength).
 Heuristics.Limits.Exceeded.* (AlertExceedsMax yes) is clamd's way to say that
 it did not look at everything: that is Unscannable too, not a virus.
 
+VERSION is asked once a minute: what was said with other signatures is not
+remembered any longer.  It also tells how old they are.
+
 Why not FILDES?  It passes a file descriptor, but most messages are in no file,
 and it does not work over TCP.  Why not a session for several scans (IDSESSION)?
 Measured: a new Unix connection costs less than a tenth of clamd's own work.
@@ -30,35 +33,57 @@ from backupmx.check.wire import Address, dialogue, places
 from backupmx.mail.message import Buffer, Message
 
 _CHUNK = 256 << 10
-_VERSION_SECONDS = 600.0
+_VERSION_SECONDS = 60.0
 # freshclam reloads clamd a few times a day; X-Virus-Scanned may lag this long behind.
 _MAIL = b"From backupmx\r\n"
 # clamd tells mail by its first line and decodes attachments only in mail; a message that begins with
 # DKIM-Signature: is none to it.  clamav-milter begins with such a line too.
+_DATE = re.compile(rb"[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})")
+_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 _FOUND = re.compile(rb"stream: (.+) FOUND")
 
 
 class Clamd:
     name = "clamd"
 
-    def __init__(self, address: Address, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        address: Address,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_age: float = 0.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Signatures older than `max_age` seconds are `too_old`; 0: any age will do."""
         self._address = address
         self._seconds = seconds
-        self._clock = clock
+        self._clock, self._now = clock, now
+        self._max_age = max_age
+        self.too_old = ""
         self._turn = places()
         self._version = ""
         self._version_until = 0.0
 
-    async def scan(self, message: Message) -> Scan:
+    async def signatures(self) -> str:
         if self._clock() >= self._version_until:
-            await self.ping()
+            await self._learn_version()
+        return self._version
+
+    async def scan(self, message: Message) -> Scan:
+        await self.signatures()
         async with dialogue(self._address, self._seconds, self._turn) as clamd:
             await clamd.send(*_instream(message))
             answer = await clamd.receive(until=b"\0")
         return Scan(signature(answer), self._version)
 
     async def ping(self) -> str:
-        """Asks VERSION: "ClamAV 1.4.6/27815/Mon Nov 23 ..." -> "ClamAV 1.4.6/27815"."""
+        """ "ClamAV 1.4.6/27815", and a remark when its signatures are too old."""
+        await self._learn_version()
+        return f"{self._version}, {self.too_old}" if self.too_old else self._version
+
+    async def _learn_version(self) -> None:
+        """Asks VERSION: "ClamAV 1.4.6/27815/Mon Nov 23 ..." -> "ClamAV 1.4.6/27815", and how old that is."""
         try:
             async with dialogue(self._address, min(self._seconds, 5.0), places()) as clamd:
                 await clamd.send(b"zVERSION\0")
@@ -69,7 +94,27 @@ class Clamd:
             raise EngineAway(f"{self._address}: this is no clamd, it says {plain(answer.decode('latin-1'), 60)!r}")
         self._version = plain("/".join(answer.decode("latin-1").split("/")[:2]), 60)
         self._version_until = self._clock() + _VERSION_SECONDS
-        return self._version
+        self.too_old = too_old(answer, self._now(), self._max_age)
+
+
+def too_old(answer: bytes, now: float, max_age: float) -> str:
+    """Pure.  "signatures of 2026-11-01, older than checks.virus.max_age", or "": young enough, or nobody knows."""
+    made = database_time(answer)
+    if not max_age or made is None or now - made <= max_age:
+        return ""
+    return f"signatures of {time.strftime('%Y-%m-%d', time.localtime(made))}, older than checks.virus.max_age"
+
+
+def database_time(answer: bytes) -> float | None:
+    """Pure.  When the signatures in VERSION's answer were made; None when it does not say (a site's own only)."""
+    match = _DATE.fullmatch(answer.partition(b"/")[2].partition(b"/")[2])
+    if match is None or match[1] not in _MONTHS:
+        return None
+    day, hour, minute, second, year = (int(number) for number in match.groups()[1:])
+    try:
+        return time.mktime((year, _MONTHS.index(match[1]) + 1, day, hour, minute, second, 0, 0, -1))
+    except (OverflowError, ValueError):
+        return None
 
 
 def signature(answer: bytes) -> str:

@@ -6,8 +6,9 @@
 
 Trouble
     EngineAway    nobody listens, or what answers is no such engine.
-    Unscannable   it took the connection, and then failed, hung or went away:
-                  this message may be the reason.
+    Lost          it took the connection, and then hung or went away: this
+                  message may be the reason.
+    Unscannable   its answer has no end.
 
 A send that the engine ends (it has seen enough and closes) is no trouble: the
 answer it gave before is still read.  That is why these are plain sockets and
@@ -21,7 +22,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from backupmx.check.trouble import EngineAway, Unscannable
+from backupmx.check.trouble import EngineAway, Lost, Unscannable
 from backupmx.mail.message import Buffer
 
 _CONNECT_SECONDS = 5.0
@@ -77,7 +78,7 @@ class Dialogue:
             pass  # it has closed already; what it said is read next
 
     async def receive(self, until: bytes = b"") -> bytes:
-        """Up to and without `until`, or (no `until`) up to its end.  Raises Unscannable."""
+        """Up to and without `until`, or (no `until`) up to its end.  Raises Lost, Unscannable."""
         answer = bytearray()
         while not (until and until in answer):
             if len(answer) > _LONGEST_ANSWER:
@@ -85,10 +86,10 @@ class Dialogue:
             try:
                 piece = await self._loop.sock_recv(self._socket, 65536)
             except OSError as error:
-                raise Unscannable(f"connection lost while scanning: {error.strerror}") from None
+                raise Lost(f"connection lost while scanning: {error.strerror}") from None
             if not piece:
                 if until:
-                    raise Unscannable("it closed the connection while scanning")
+                    raise Lost("it closed the connection while scanning")
                 break
             answer += piece
         return bytes(answer).partition(until)[0] if until else bytes(answer)
@@ -105,7 +106,7 @@ def places() -> asyncio.Semaphore:
 
 @asynccontextmanager
 async def dialogue(address: Address, seconds: float, turn: asyncio.Semaphore) -> AsyncIterator[Dialogue]:
-    """A new connection, closed at the end.  Raises EngineAway while connecting, Unscannable after `seconds`."""
+    """A new connection, closed at the end.  Raises EngineAway while connecting, Lost after `seconds`."""
     try:
         async with asyncio.timeout(seconds), turn:
             sock = await _connect(address, min(seconds, _CONNECT_SECONDS))
@@ -114,7 +115,7 @@ async def dialogue(address: Address, seconds: float, turn: asyncio.Semaphore) ->
             finally:
                 sock.close()
     except TimeoutError:
-        raise Unscannable(f"no answer in {seconds:g} s") from None
+        raise Lost(f"no answer in {seconds:g} s") from None
 
 
 async def _connect(address: Address, seconds: float) -> socket.socket:

@@ -96,7 +96,7 @@ class Intake:
             message = as_sent(content, trace)
         if not verdict.ends:
             verdict = verdict.joined(too_many_hops(message.headers))
-        mail, hidden = Mail(message, envelope, client, queue_id), judged.own
+        mail, hidden = Mail(message, envelope, client, queue_id, judged.own), judged.own
         refused: Sequence[Refused] = ()
         if not verdict.ends:
             mail, verdict, hidden = await self._check(mail, judged.own, verdict, policy)

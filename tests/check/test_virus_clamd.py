@@ -7,7 +7,7 @@ import pytest
 
 from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.check.virus import Scan
-from backupmx.check.virus_clamd import Clamd, signature
+from backupmx.check.virus_clamd import Clamd, database_time, signature, too_old
 from backupmx.check.wire import Address
 from backupmx.mail.message import Message
 from tests.check.conftest import Key
@@ -69,13 +69,13 @@ VERSION = b"ClamAV 1.4.6/27815/Mon Nov 23 08:00:00 2026\0"
 
 
 async def test_version_is_remembered(tmp_path: Path) -> None:
-    """VERSION is asked once in ten minutes, not for each message."""
+    """VERSION is asked once a minute, not for each message."""
     now = [0.0]
     answers = in_turn(VERSION, b"stream: OK\0", b"stream: OK\0", b"ClamAV 1.5.0\0", b"stream: OK\0")
     async with engine(tmp_path, answers) as address:
         clamd = Clamd(address, 5, clock=lambda: now[0])
         versions = []
-        for now[0] in (0.0, 599.0, 601.0):
+        for now[0] in (0.0, 59.0, 61.0):
             versions.append((await clamd.scan(mail().message)).version)
     assert versions == ["ClamAV 1.4.6/27815", "ClamAV 1.4.6/27815", "ClamAV 1.5.0"]
 
@@ -133,6 +133,36 @@ def test_nonsense() -> None:
     """An answer of no clamd."""
     with pytest.raises(EngineAway):
         signature(b"HTTP/1.1 400 Bad Request")
+
+
+async def test_old_signatures(tmp_path: Path) -> None:
+    """clamd tells when its signatures were made; too old ones are named to whoever asks."""
+    made = database_time(VERSION[:-1])
+    assert made is not None
+    async with engine(tmp_path, in_turn(VERSION, VERSION)) as address:
+        for age, remark in (
+            (86400.0, ""),
+            (4 * 86400.0, ", signatures of 2026-11-23, older than checks.virus.max_age"),
+        ):
+            clamd = Clamd(address, 5, max_age=3 * 86400.0, now=lambda age=age: made + age)  # type: ignore[misc]
+            assert await clamd.ping() == "ClamAV 1.4.6/27815" + remark
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"ClamAV 1.4.6",
+        b"ClamAV 1.4.6/1/yesterday",
+        b"ClamAV 1.4.6/1/Mon Nov 99 08:00:00 9999",
+        b"ClamAV 1.4.6/1/Mon Nox 23 08:00:00 2026",
+        b"ClamAV 1.4.6/1/Mon Nov 23 08:00:00 2026/",
+    ],
+)
+def test_an_age_nobody_knows(answer: bytes) -> None:
+    """A site with signatures of its own only has no date: that is no warning."""
+    assert isinstance(too_old(answer, 1e10, 0.0), str)
+    assert too_old(answer, 0.0, 86400.0) == ""
 
 
 def test_scan_is_a_value() -> None:
