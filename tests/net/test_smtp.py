@@ -3,12 +3,14 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
@@ -259,3 +261,43 @@ async def test_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not connection.usable
+
+
+REPLIES = st.sampled_from(
+    [b"220 hi\r\n", b"250 ok\r\n", b"250-PIPELINING\r\n", b"354 go\r\n", b"421 bye\r\n", b"550 no\r\n"]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(REPLIES | st.binary(max_size=30), max_size=12), st.booleans())
+def test_any_peer(chunks: list[bytes], lmtp: bool) -> None:
+    """Whatever a peer sends, and whenever: an answer for each recipient, or a trouble with a name."""
+
+    served: list[asyncio.Task[Any] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        for chunk in chunks:
+            writer.write(chunk)
+            await asyncio.sleep(0)
+        writer.transport.close()
+
+    async def converse(port: int) -> None:
+        with suppress(smtp.SmtpTrouble):
+            connection = await smtp.connect(
+                "p", "127.0.0.1", port, helo="x", lmtp=lmtp, timeouts=smtp.Timeouts(*[0.05] * 9)
+            )
+            try:
+                result = await deliver(connection, envelope("u", "v"), message())
+                assert all(reply is not None or result.lost for reply in result.replies)
+            finally:
+                await connection.quit()
+
+    async def whole() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            await converse(server.sockets[0].getsockname()[1])
+            await asyncio.gather(*(task for task in served if task), return_exceptions=True)
+            await asyncio.sleep(0.01)  # both ends see the connection close
+
+    asyncio.run(whole())

@@ -1,5 +1,6 @@
 """relay/attempt.py and deliver.py: from a claim to its outcomes, through the real queue to peers that misbehave."""
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ async def test_delivered(tmp_path: Path) -> None:
         )
     assert [(t.rcpts, t.content) for t in peer.taken] == [
         (["RCPT TO:<u@example.jp>", "RCPT TO:<v@example.jp>"], f"X-Id: {id}\r\n\r\n.dot\r\n".encode())]  # fmt: skip
+
+
+async def test_large_message(tmp_path: Path) -> None:
+    """A message of megabytes goes from its file in the queue to the primary byte for byte, and the file goes."""
+    body = b"".join(b".%d with a dot and a few words more\r\n" % n for n in range(100_000))
+    async with Peer() as peer, scene(tmp_path, hop(peer)) as s:
+        await asyncio.gather(*(s.put("u@example.jp", body=body) for _ in range(3)))
+        await s.settled()
+        assert (await s.states(), list((tmp_path / "bodies").iterdir())) == ({}, [])
+    assert [t.content.partition(b"\r\n\r\n")[2] == body for t in peer.taken] == [True] * 3
 
 
 async def test_each_recipient_has_his_own_end(tmp_path: Path) -> None:
