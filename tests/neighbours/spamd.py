@@ -31,11 +31,14 @@ skip_rbl_checks 1
 
 
 @contextmanager
-def spamd(folder: Path) -> Iterator[str]:
-    """-> "tcp:127.0.0.1:PORT" while it runs."""
+def spamd(folder: Path, more: str = "") -> Iterator[str]:
+    """-> "tcp:127.0.0.1:PORT" while it runs.  `more`: lines of its local.cf."""
     program = required("spamd")
     port = free_port()
-    for name, files in {"rules": {"10_rules.cf": _RULES}, "site": {"local.cf": _SITE, "init.pre": _PLUGINS}}.items():
+    for name, files in {
+        "rules": {"10_rules.cf": _RULES},
+        "site": {"local.cf": _SITE + more, "init.pre": _PLUGINS},
+    }.items():
         (folder / name).mkdir()
         for file, text in files.items():
             (folder / name / file).write_text(text)
