@@ -41,8 +41,8 @@ from backupmx.route.routes import Routes
 
 __all__ = ["Relay", "RelaySettings"]
 
-_GATHER = 0.01
-# Wakes within 10 ms are one pass: under load a pass finds a handful, not one.
+_GATHER = 0.05
+# Passes are 50 ms apart: a lone message goes at once, under load a pass finds a handful and costs them little.
 _AFTER_TROUBLE = 1.0
 _LONGEST_SLEEP = 30.0
 _TIDY = 1.0
@@ -105,7 +105,8 @@ class Relay:
             tidying = tasks.create_task(self._keep_tidy())
             while not self._stopping:
                 self._woken.clear()
-                await self._sleep(await self._pass(tasks))
+                began = asyncio.get_running_loop().time()
+                await self._sleep(await self._pass(tasks), began)
             await asyncio.gather(*(feed.stop(self._patience) for feed in self._feeds.values()))
             tidying.cancel()
         self._done.set()
@@ -143,14 +144,16 @@ class Relay:
         soonest = min((t for t in times if t is not None), default=now + _LONGEST_SLEEP)
         return min(_LONGEST_SLEEP, max(_GATHER, soonest - now))
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float, began: float) -> None:
+        """Until woken, or for so long; but the next pass is not too close to the one that `began`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
         except TimeoutError:
             return
-        if not self._stopping:
-            await asyncio.sleep(_GATHER)
+        early = began + _GATHER - asyncio.get_running_loop().time()
+        if early > 0 and not self._stopping:
+            await asyncio.sleep(early)
 
     def _feed(self, text: str, tasks: asyncio.TaskGroup) -> Feed | None:
         """The feed of a next hop.  None: it cannot have one now."""
