@@ -3,8 +3,10 @@
     serve ─► Appliance ─fork─► relay     one: claims from the queue, brings mail to the primaries
                        └fork─► worker    several: the door, one event loop each
 
-The supervisor binds the ports (as root when asked), takes the lock of the
-state directory, drops to `user`, and forks.  Every worker has listening
+The supervisor reads every file, binds the ports (as root when asked), drops to
+`user`, takes the lock of the state directory, and forks.  Children have the
+policy from it, as it was read: a file that is broken afterwards keeps no
+replacement of a dead child from its work.  Every worker has listening
 sockets of its own on the same addresses (SO_REUSEPORT); the supervisor keeps
 them open, so connections that waited for a worker that died are served by its
 successor.
@@ -22,9 +24,7 @@ makes it fast.  Why not exec?  A child needs nothing but what was loaded and
 checked already, and starts in milliseconds.
 """
 
-import fcntl
 import os
-import pwd
 import signal
 import socket
 import sys
@@ -33,19 +33,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backupmx.config import Config, ConfigTrouble, load
+from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.operate import courier, worker
+from backupmx.operate.identity import become, known
+from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
-from backupmx.operate.policy import read_policy
-from backupmx.receive.listen import open_all
+from backupmx.operate.policy import read_all
+from backupmx.operate.ports import close, listening, shown
 
 _SIGNALS = (*SIGNALS, signal.SIGCHLD)
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _STEADY = 30.0
 """A child that lived so long was all right: its next death waits _FIRST_WAIT again."""
-_LOCK_PATIENCE = 10.0
 
 
 @dataclass(slots=True)
@@ -64,8 +65,14 @@ class Appliance:
     """One appliance on one state directory.  `run` returns the exit status."""
 
     def __init__(self, path: Path) -> None:
+        """Reads the files.  Raises ConfigTrouble with everything that is in the way of a start."""
         self._path = path
-        self._config: Config = load(path)
+        try:
+            self._config, self._files = read_all(path)
+        except ConfigTrouble as trouble:
+            raise ConfigTrouble([*trouble.errors, *(obstacles(trouble.rest) if trouble.rest else ())]) from None
+        if errors := obstacles(self._config, PATIENCE):
+            raise ConfigTrouble(errors)
         self._journal = Journal(format=self._config.log.format)
         self._children: list[Child] = []
         self._stopping = False
@@ -75,8 +82,9 @@ class Appliance:
 
     def run(self) -> int:
         """Start everything, wait for signals, stop everything."""
-        read_policy(self._config)
-        self._sockets = self._open()
+        self._sockets = listening(self._config.smtp.listen, self._config.smtp.workers)
+        become(self._config.user)
+        os.umask(0o077)
         self._lock = lock(self._config)
         self._pipe = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -84,44 +92,30 @@ class Appliance:
         self._children = self._places()
         for child in self._children:
             self._start(child)
-        self._journal.started(f"{len(self._sockets)} workers on {', '.join(self._config.smtp.listen)}, one relay")
+        self._journal.started(f"{len(self._sockets)} workers on {shown(self._sockets)}, one relay")
         while not (self._stopping and not any(child.pid for child in self._children)):
             self._wait()
         self._journal.stopped("backupmx")
         return 0
 
-    def _open(self) -> list[list[socket.socket]]:
-        """Listening sockets for each worker; then the identity we work under."""
-        count = self._config.smtp.workers or os.cpu_count() or 1
-        try:
-            sockets = open_all(self._config.smtp.listen, count)
-        except OSError as error:
-            raise ConfigTrouble([f"{self._path}: smtp.listen: {error.filename}: {error.strerror}"]) from None
-        become(self._config.user)
-        os.umask(0o077)
-        return sockets
-
     def _places(self) -> list[Child]:
         def receiving(mine: list[socket.socket]) -> Callable[[], int]:
             def main() -> int:
                 self._close_sockets(but=mine)
-                return worker.main(self._config, mine, self._pipe[0])
+                return worker.main(self._config, self._files, mine, self._pipe[0])
 
             return main
 
         def relaying() -> int:
             self._close_sockets()
-            return courier.main(self._config, self._pipe[0])
+            return courier.main(self._config, self._files.routes, self._pipe[0])
 
         workers = (Child(f"worker {n}", receiving(mine)) for n, mine in enumerate(self._sockets, 1))
         return [Child("relay", relaying), *workers]
 
     def _close_sockets(self, but: list[socket.socket] | None = None) -> None:
         """A port is closed only when nobody holds it: what a process does not serve it must not keep open."""
-        for mine in self._sockets:
-            if mine is not but:
-                for each in mine:
-                    each.close()
+        close(mine for mine in self._sockets if mine is not but)
 
     def _wait(self) -> None:
         """One signal, or the time at which a child may be started again."""
@@ -182,13 +176,14 @@ class Appliance:
     def _reload(self) -> None:
         """The new files are read here first: only what is right reaches the children."""
         try:
-            config = load(self._path)
-            read_policy(config)
+            config, files = read_all(self._path)
         except ConfigTrouble as trouble:
             self._journal.reload_failed(trouble.errors)
             return
         if fixed := changed_sections(self._config, config):
             self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
+            config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})
+        self._config, self._files = config, files
         self._signal(signal.SIGHUP)
         self._journal.reloaded("policy read again")
 
@@ -198,69 +193,22 @@ class Appliance:
                 os.kill(child.pid, number)
 
 
+def obstacles(config: Config, patience: float = 0.0) -> list[str]:
+    """What this host has against a start: another appliance, no such user, ports that cannot be had."""
+    errors: list[str] = []
+    if not becomes_free(config, patience):
+        errors.append(taken(config))
+    try:
+        known(config.user)
+    except ConfigTrouble as trouble:
+        errors.extend(f"{config.path}: {error}" for error in trouble.errors)
+    try:
+        close(listening(config.smtp.listen, 1))
+    except ConfigTrouble as trouble:
+        errors.extend(f"{config.path}: {error}" for error in trouble.errors)
+    return errors
+
+
 def changed_sections(old: Config, new: Config) -> list[str]:
     """Pure.  What a reload cannot apply, by name."""
     return [name for name in ("state_dir", "user", "smtp", "queue", "log") if getattr(old, name) != getattr(new, name)]
-
-
-def lock(config: Config) -> int:
-    """The state directory is ours alone; children inherit the lock.  Raises ConfigTrouble."""
-    path = config.state_path("lock")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        _flock(descriptor, time.monotonic() + _LOCK_PATIENCE)
-    except BlockingIOError:
-        raise ConfigTrouble([f"{path}: another backupmx works on this queue; stop it first"]) from None
-    except OSError as error:
-        raise ConfigTrouble([f"{path}: {error.strerror}; make it writable for the user backupmx runs as"]) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d\n" % os.getpid())
-    return descriptor
-
-
-def _flock(descriptor: int, deadline: float) -> None:
-    """The children of an appliance that was killed end their work first; a moment's patience spares a restart."""
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
-
-
-def is_running(config: Config) -> bool:
-    """An appliance holds the lock of this state directory."""
-    try:
-        descriptor = os.open(config.state_path("lock"), os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def become_owner(uid: int, gid: int) -> None:
-    """As root, take the identity of a file's owner; nothing otherwise."""
-    if os.geteuid() == 0 and uid != 0:
-        os.setgroups([gid])
-        os.setgid(gid)
-        os.setuid(uid)
-
-
-def become(user: str) -> None:
-    """Give up root for `user`; nothing when we are not root or none is named.  Raises ConfigTrouble."""
-    if not user or os.geteuid() != 0:
-        return
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise ConfigTrouble([f'user: no user "{user}" here; create it, or write user = ""']) from None
-    os.initgroups(user, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)

@@ -12,16 +12,17 @@ next hop.
 import asyncio
 import time
 
-from backupmx.config import Config, ConfigTrouble, load
+from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.operate.loop import Told, run
-from backupmx.operate.policy import read_policy
+from backupmx.operate.policy import read_all
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.quarantine import Quarantine
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.queue.wake import Ear
 from backupmx.relay.runner import Relay, RelaySettings
+from backupmx.route.routes import Routes
 
 _TIDY_EVERY = 600.0
 
@@ -44,32 +45,32 @@ async def _sweep(config: Config, journal: Journal) -> list[str]:
         await queue.close()
 
 
-def main(config: Config, supervisor: int) -> int:
-    """The whole life of the relay process."""
-    return run(_relay(config, supervisor))
+def main(config: Config, routes: Routes, supervisor: int) -> int:
+    """The whole life of the relay process.  `routes` as the supervisor read them."""
+    return run(_relay(config, routes, supervisor))
 
 
-async def _relay(config: Config, supervisor: int) -> int:
+async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
     ear = Ear(str(config.state_path("")))
     queue = await open_queue(config.queue_store, journal=journal)
     await queue.end_leases()  # of a relay that was killed: its mail is due now, not when the leases run out
     resolver = Resolver(config.dns.servers)
-    relay = Relay(queue, read_policy(config).routes, resolver, relay_settings(config), journal)
+    relay = Relay(queue, routes, resolver, relay_settings(config), journal)
     await relay.start()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(relay.run())
         helpers = [tasks.create_task(_listen(ear, relay)), tasks.create_task(_tidy(queue, config, journal))]
         while await told.word() == "reload":
             try:
-                config = load(config.path)
-                await relay.reload(read_policy(config).routes)
+                config, files = read_all(config.path)
+                await relay.reload(files.routes)
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
         for helper in helpers:
             helper.cancel()
-        await relay.stop()
+        await relay.stop(config.smtp.stop_timeout)
     ear.close()
     await resolver.close()
     await queue.close()

@@ -2,8 +2,9 @@
 
 `read_policy(config)` gives what the files say or raises ConfigTrouble with
 the errors of all of them at once: a broken rule, a bad transport line and a
-missing certificate are one list, not three restarts.  `serve`, SIGHUP and
-`check config` all call it.
+missing certificate are one list, not three restarts.  `read_all(path)` reads
+the configuration first and tells its errors in the same list.  `serve`, SIGHUP
+and `check config` all call it.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from backupmx.check import milters
-from backupmx.check.run import build
+from backupmx.check.run import Engines, engines
 from backupmx.check.trouble import RulesTrouble
-from backupmx.config import Config, ConfigTrouble
+from backupmx.config import Config, ConfigTrouble, load
 from backupmx.journal import Journal, silent
-from backupmx.net.dns import Resolver
 from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.recipients import known
@@ -40,6 +40,7 @@ class Files:
     """None: every address of a relay domain exists, as with an empty relay_recipient_maps."""
     tls: ServerTls | None
     """None: STARTTLS is not offered."""
+    engines: Engines
     warnings: tuple[str, ...]
     """Rules that could not be used and were skipped (rules.strict = false)."""
 
@@ -75,11 +76,29 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     routes = attempt(lambda: read_routes(config), None)
     recipients = attempt(lambda: read_known(config), None)
     tls = attempt(lambda: read_tls(config, journal), None)
-    attempt(lambda: build(config, Resolver(config.dns.servers), silent()), None)
+    ready = attempt(lambda: engines(config), Engines())
     attempt(lambda: milters.build(config, silent()), None)
     if errors or routes is None:
         raise ConfigTrouble(errors)
-    return Files(tables, routes, recipients, tls, warnings + routes.map.warnings)
+    return Files(tables, routes, recipients, tls, ready, warnings + routes.map.warnings)
+
+
+def read_all(path: Path, journal: Journal | None = None) -> tuple[Config, Files]:
+    """The configuration and every file it names.  Raises ConfigTrouble with the errors of all of them."""
+    try:
+        config = load(path)
+    except ConfigTrouble as trouble:
+        if trouble.rest is None:
+            raise
+        try:
+            read_policy(trouble.rest)
+        except ConfigTrouble as more:
+            raise ConfigTrouble([*trouble.errors, *more.errors], trouble.rest) from None
+        raise
+    try:
+        return config, read_policy(config, journal)
+    except ConfigTrouble as trouble:
+        raise ConfigTrouble(trouble.errors, config) from None
 
 
 def read_routes(config: Config) -> Routes:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from backupmx.check import milters
 from backupmx.check.milter_draft import HEADER_LIMIT
 from backupmx.check.run import build
-from backupmx.config import Config, ConfigTrouble, load
+from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.operate.loop import Told, run
-from backupmx.operate.policy import Files, read_policy
+from backupmx.operate.policy import Files, read_all
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
 from backupmx.receive.admit import Admission
@@ -28,18 +28,20 @@ from backupmx.receive.listen import Door
 from backupmx.rules.engine import DEFAULT
 
 
-def main(config: Config, sockets: list[socket.socket], supervisor: int) -> int:
-    """The whole life of a worker.  `supervisor` is a pipe that closes when the supervisor dies."""
-    return run(_receive(config, sockets, supervisor))
+def main(config: Config, files: Files, sockets: list[socket.socket], supervisor: int) -> int:
+    """The whole life of a worker.  `supervisor` is a pipe that closes when the supervisor dies.
+
+    `files` as the supervisor read them: one that is broken by now must not keep us from taking mail.
+    """
+    return run(_receive(config, files, sockets, supervisor))
 
 
-async def _receive(config: Config, sockets: list[socket.socket], supervisor: int) -> int:
+async def _receive(config: Config, files: Files, sockets: list[socket.socket], supervisor: int) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
     bell = Bell(str(config.state_path("")))
     queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
     resolver = Resolver(config.dns.servers)
-    files = read_policy(config, journal)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     door = Door(
         smtp_settings(config, queue.body_folder), intake.accept, admission(files),
@@ -50,8 +52,7 @@ async def _receive(config: Config, sockets: list[socket.socket], supervisor: int
         tasks.create_task(door.run())
         while await told.word() == "reload":
             try:
-                config = load(config.path)
-                files = read_policy(config, journal)
+                config, files = read_all(config.path, journal)
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
                 continue
@@ -66,7 +67,7 @@ async def _receive(config: Config, sockets: list[socket.socket], supervisor: int
 
 def policy(config: Config, files: Files, resolver: Resolver, journal: Journal) -> Policy:
     """What the intake goes by, made of the configuration and the files it names."""
-    checks = build(config, resolver, journal)
+    checks = build(config, resolver, journal, files.engines)
     return Policy(
         config.hostname, files.tables, files.routes, checks,
         rules=replace(DEFAULT, header_size_limit=HEADER_LIMIT) if config.milter else DEFAULT,

@@ -4,9 +4,9 @@ import sys
 
 import click
 
-from backupmx.config import Config, ConfigTrouble
+from backupmx.config import Config, ConfigTrouble, find
 from backupmx.operate.cli import check_services
-from backupmx.operate.cli.options import config_option, json_option, load_config, write_json
+from backupmx.operate.cli.options import config_option, json_option, write_json
 
 
 @click.group("check")
@@ -22,11 +22,10 @@ command.add_command(check_services.command)
 @json_option
 def check_config(config_file: str | None, as_json: bool) -> None:
     """Read the configuration and every file it names, and say all that is wrong at once."""
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.policy import read_all
 
     try:
-        config = load_config(config_file)
-        files = read_policy(config)
+        config, files = read_all(find(config_file))
     except ConfigTrouble as trouble:
         if as_json:
             write_json({"usable": False, "errors": trouble.errors, "findings": []})

@@ -24,7 +24,7 @@ def command(detect: bool, config_file: str | None, as_json: bool) -> None:
     Run as root it asks as the user that `serve` runs as: a socket which that user may not open is found out.
     Status 1 when a listed one does not answer or does not find what it should.
     """
-    from backupmx.operate.appliance import become
+    from backupmx.operate.identity import become
     from backupmx.operate.policy import read_policy
     from backupmx.operate.services import USUAL, found_here, present, survey
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import click
 
 from backupmx.config import Config, ConfigTrouble
-from backupmx.operate.appliance import is_running
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, on_terminal, write_json
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.lock import is_running
 from backupmx.queue.orders import FlushProgress
 from backupmx.queue.sqlite import SqliteQueue
 

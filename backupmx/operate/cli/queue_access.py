@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from backupmx.config import Config, ConfigTrouble
-from backupmx.operate.appliance import become_owner
+from backupmx.operate.identity import become_owner
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.queue.wake import Bell

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from backupmx.config import Config
-from backupmx.operate.appliance import is_running
 from backupmx.operate.cli.check import remarks
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, write_json
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.lock import is_running
 from backupmx.queue.entry import HopState, State, Total
 from backupmx.queue.sqlite import SqliteQueue
 

@@ -1,0 +1,61 @@
+"""lock: one appliance on one state directory.
+
+The supervisor locks a file there and its children inherit the lock, so it is
+free only when the last of them is gone, however they went.  The command line
+looks at it to know whether anybody would deliver.
+"""
+
+import fcntl
+import os
+import time
+
+from backupmx.config import Config, ConfigTrouble
+
+PATIENCE = 10.0
+"""The children of an appliance that was killed end their work first; a moment's patience spares a restart."""
+
+
+def lock(config: Config) -> int:
+    """The state directory is ours alone.  Raises ConfigTrouble."""
+    path = config.state_path("lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigTrouble([taken(config)]) from None
+    except OSError as error:
+        raise ConfigTrouble([f"{path}: {error.strerror}; make it writable for the user backupmx runs as"]) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d\n" % os.getpid())
+    return descriptor
+
+
+def taken(config: Config) -> str:
+    """What to say when it is."""
+    return f"{config.state_path('lock')}: another backupmx works on this queue; stop it first"
+
+
+def is_running(config: Config) -> bool:
+    """An appliance holds the lock of this state directory."""
+    try:
+        descriptor = os.open(config.state_path("lock"), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def becomes_free(config: Config, patience: float) -> bool:
+    """Whether nobody holds it, now or within `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while is_running(config):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
