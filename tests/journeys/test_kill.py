@@ -1,0 +1,91 @@
+"""Journey 3: kill -9 in mid-traffic.  Every message that read 250 arrives, whoever is killed.
+
+What was refused never arrives.  A second copy is allowed only of what was on the way to the primary in the
+moment a relay was killed: the primary's 250 was lost with it.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.appliance import Appliance, alive, kill
+from tests.journeys.conftest import Serve
+from tests.journeys.patience import eventually
+from tests.journeys.traffic import Traffic
+from tests.neighbours.smtp_sink import SmtpSink, smtp_sink
+
+pytestmark = pytest.mark.neighbours
+
+ON_THE_WAY = 5.0
+"""Seconds before a relay's death in which its deliveries may have had no commit yet.  Usually milliseconds."""
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[SmtpSink]:
+    with smtp_sink(tmp_path / "sink") as running:
+        yield running
+
+
+def a_worker(mx: Appliance) -> float:
+    return kill(mx.child(random.choice(["worker 1", "worker 2"])))
+
+
+def the_relay(mx: Appliance) -> float:
+    return kill(mx.child("relay"))
+
+
+def the_supervisor(mx: Appliance) -> float:
+    """Its children end their work and go; the next appliance waits for them."""
+    assert mx.process is not None
+    when = kill(mx.process.pid)
+    mx.ends()
+    mx.start()
+    return when
+
+
+def all_of_them(mx: Appliance) -> float:
+    assert mx.process is not None
+    victims = [mx.process.pid, *mx.children()]
+    when = min([kill(pid) for pid in victims])
+    mx.ends()
+    eventually(lambda: not any(alive(pid) for pid in victims))
+    mx.start()
+    return when
+
+
+@pytest.mark.parametrize("victim", [a_worker, the_relay, the_supervisor, all_of_them])
+def test_kill(serve: Serve, sink: SmtpSink, victim: Callable[[Appliance], float]) -> None:
+    """Three times in mid-traffic a part is killed: what read 250 arrives, what was refused does not."""
+    mx = serve(f"example.jp  smtp:[127.0.0.1]:{sink.port}\n", smtp={"workers": 2})
+    traffic = Traffic(mx.port).start()
+    killed = []
+    try:
+        for _ in range(3):
+            traffic.wait_for(100 + random.randrange(100))
+            killed.append(victim(mx))
+        traffic.wait_for(100)
+    finally:
+        traffic.stop()
+    eventually(lambda: set(traffic.acked) <= set(counted(sink)), 60, lambda: f"missing: {missing(traffic, sink)}")
+    mx.empty()
+    arrived = counted(sink)
+    assert set(arrived) & traffic.refused == set()
+    assert set(arrived) <= traffic.all
+    twice = [id for id, copies in arrived.items() if copies > 1]
+    if victim is a_worker:
+        assert twice == []
+    first = {id: min(d.when for d in sink.messages() if d.values("Subject") == [id]) for id in twice}
+    assert [id for id, when in first.items() if not any(k - ON_THE_WAY < when <= k + 1 for k in killed)] == []
+    assert "Traceback" not in mx.log
+
+
+def counted(sink: SmtpSink) -> Counter[str]:
+    """Whole messages by subject; what a killed relay left unfinished is none."""
+    return Counter(d.values("Subject")[0] for d in sink.messages() if d.raw.rstrip().endswith(b"-- the end"))
+
+
+def missing(traffic: Traffic, sink: SmtpSink) -> list[str]:
+    return sorted(set(traffic.acked) - set(counted(sink)))
