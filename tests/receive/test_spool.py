@@ -23,10 +23,10 @@ def nothing() -> None:
     pass
 
 
-async def settled(pool: ThreadPoolExecutor) -> None:
-    """What was given to the pool is done, and its callbacks have run."""
-    await asyncio.gather(*(asyncio.get_running_loop().run_in_executor(pool, nothing) for _ in range(4)))
-    await asyncio.sleep(0)
+async def written(body: Body) -> None:
+    """Nothing of it is on its way to the disk any more."""
+    while body._writing is not None:
+        await asyncio.wait([body._writing])
 
 
 async def test_small_content_stays_in_memory(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -53,7 +53,7 @@ async def test_large_content_is_a_file(tmp_path: Path, pool: ThreadPoolExecutor)
     assert b"".join(pieces) == (tmp_path / "id.in").read_bytes()
     assert (tmp_path / "id.in").stat().st_mode & 0o777 == 0o600
     body.discard()
-    await settled(pool)
+    await written(body)
     assert os.listdir(tmp_path) == []
 
 
@@ -64,7 +64,7 @@ async def test_kept_by_the_queue(tmp_path: Path, pool: ThreadPoolExecutor) -> No
     content = await body.finish()
     content.kept()
     body.discard()
-    await settled(pool)
+    await written(body)
     assert os.listdir(tmp_path) == ["id.in"]
 
 
@@ -75,8 +75,7 @@ async def test_discarded_while_it_is_written(tmp_path: Path, pool: ThreadPoolExe
         body.add(b"x" * 300_000)
     body.discard()
     assert True is body.add(b"more")
-    await settled(pool)
-    await settled(pool)
+    await written(body)
     assert os.listdir(tmp_path) == []
 
 
@@ -109,7 +108,7 @@ async def test_a_full_disk(tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         await body.finish()
     body.discard()
-    await settled(pool)
+    await written(body)
     assert os.listdir(tmp_path) == []
 
 
