@@ -122,7 +122,7 @@ class Journal:
         self.counters["bug"] += 1
         lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
         for line in (f"error: {where}: {type(error).__name__}", *lines):
-            self._write("bug_line", "smtpd", line, where=where)
+            self._write("bug_line", "smtpd", line, where=where, text=line)
 
     # cleanup: rules and checks
 

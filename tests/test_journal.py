@@ -83,3 +83,10 @@ def test_syslog_stamp() -> None:
     words = lines[0].split()
     assert words[0] == b"Jan"
     assert words[3] == b"mx2"
+
+
+def test_a_bug_is_told_whole_in_json_too() -> None:
+    """The traceback is not lost where the log is JSON."""
+    lines: list[bytes] = []
+    Journal(format="json", sink=lines.append).bug("worker 1", ValueError("who would have thought"))
+    assert [json.loads(line)["text"] for line in lines][-1] == "ValueError: who would have thought"
