@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 SEARCH = (
     Path("backupmx.toml"),
@@ -191,9 +191,9 @@ class Spam(Section):
     """[checks.spam]"""
 
     engine: Literal["spamd", "rspamd", "builtin", "off"] = "spamd"
-    """spamd, builtin (GTUBE and policy/spam.toml: no SpamAssassin), off."""
+    """spamd, rspamd, builtin (GTUBE and policy/spam.toml: no SpamAssassin), off."""
     address: str = "tcp:127.0.0.1:783"
-    """Where spamd listens: unix:PATH or tcp:HOST:PORT."""
+    """Where spamd listens: unix:PATH or tcp:HOST:PORT; left out, rspamd's is tcp:127.0.0.1:11333."""
     required_score: float = 17.0
     """From this score on it is spam."""
     required_score_for: dict[str, float] = {}
@@ -204,6 +204,20 @@ class Spam(Section):
     """For one message."""
     on_error: OnError = "accept"
     """The engine is away."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_place(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("engine") == "rspamd":
+            return {"address": "tcp:127.0.0.1:11333", **values}
+        return values
+
+    @field_validator("required_score_for")
+    @classmethod
+    def _domains(cls, value: dict[str, float]) -> dict[str, float]:
+        if wrong := [name for name in value if "@" in name or not name.strip(".")]:
+            raise ValueError(f'{wrong[0]!r} is no domain; write "example.jp" = 10.0')
+        return {name.lower().rstrip("."): score for name, score in value.items()}
 
 
 class Switch(Section):
@@ -430,8 +444,6 @@ def _not_in_this_version(config: Config) -> Iterator[str]:
     """Settings of the public interface that this version cannot honour yet: said, not ignored."""
     if config.relay.when_primary_up != "accept":
         yield 'relay.when_primary_up: this version knows only "accept"'
-    if config.checks.spam.engine == "rspamd":
-        yield "checks.spam.engine: this version knows spamd, builtin and off, not rspamd"
     for key in ("proxy_protocol_from", "xclient_from", "etrn_from"):
         if getattr(config.smtp, key):
             yield f"smtp.{key}: this version does not have it yet; take the line out"

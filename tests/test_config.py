@@ -47,7 +47,6 @@ def test_broken_toml_names_its_line() -> None:
     ("extra", "key"),
     [
         ("when_primary_up = 'defer'", "relay.when_primary_up"),
-        ("[checks.spam]\nengine = 'rspamd'", "checks.spam.engine"),
         ("[smtp]\nxclient_from = ['192.0.2.1']", "smtp.xclient_from"),
     ],
 )
@@ -85,6 +84,22 @@ def test_added_headers_meet_header_checks_by_default() -> None:
     shared = parse(SMALLEST + '[rules]\nheader_checks = "h"\n', HERE)
     none = parse(SMALLEST + '[rules]\nheader_checks = "h"\nmilter_header_checks = ""\n', HERE)
     assert (shared.rules.added, none.rules.added) == ("h", "")
+
+
+def test_rspamd_listens_elsewhere() -> None:
+    """Without an address rspamd is asked where it usually listens; with one, there."""
+    usual = parse(SMALLEST + "[checks.spam]\nengine = 'rspamd'\n", HERE)
+    named = parse(SMALLEST + "[checks.spam]\nengine = 'rspamd'\naddress = 'unix:/run/r.sock'\n", HERE)
+    assert (usual.checks.spam.address, named.checks.spam.address) == ("tcp:127.0.0.1:11333", "unix:/run/r.sock")
+
+
+def test_thresholds_are_for_domains() -> None:
+    """A domain's own threshold, whatever its case; an address is no domain."""
+    section = "[checks.spam.required_score_for]\n"
+    assert parse(SMALLEST + section + '"Example.JP" = 10\n', HERE).checks.spam.required_score_for == {
+        "example.jp": 10.0
+    }
+    assert errors(SMALLEST + section + '"a@example.jp" = 10\n')[0].startswith("checks.spam.required_score_for: ")
 
 
 @pytest.mark.parametrize(("text", "value"), [("30s", 30.0), ("15m", 900.0), ("5d", 432000.0), (7, 7)])

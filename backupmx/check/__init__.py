@@ -7,7 +7,9 @@
     trouble       what can go wrong with a check, and whose fault it is
 
     virus         virus_clamd, virus_yara: engines; parts: what they decode
-    spam          spam_spamd, spam_builtin: engines; spam_rules: spam.toml
+    spam          spam_spamd, spam_rspamd, spam_builtin: engines; spam_rules: spam.toml
+    breaker       an engine that is away is left alone                what stands
+    remembered    the same message again                              before engines
     spf dkim dmarc arc
                   with signature and dkim_body (DKIM and ARC), dmarc_record and
                   author (DMARC)

@@ -178,7 +178,8 @@ async def _virus(engine: VirusEngine, address: str, listed: bool, wish: Wish) ->
 
 async def _spam(engine: SpamEngine, address: str, listed: bool, wish: Wish) -> Service:
     async def detects() -> bool:
-        return (await engine.score(wish.mail(GTUBE), Findings())).score >= wish.required
+        score = await engine.score(wish.mail(GTUBE), Findings())
+        return score.certain or score.score >= wish.required
 
     return await _engine(engine, address, listed, detects if wish.detect else None)
 
@@ -262,12 +263,13 @@ def test_mail(what: str, hostname: str, postmaster: str) -> Mail:
 
 
 def _address(config: Config, engine: str) -> str:
-    return {"clamd": config.checks.virus.address, "spamd": config.checks.spam.address}.get(engine, "")
+    spam = config.checks.spam.address
+    return {"clamd": config.checks.virus.address, "spamd": spam, "rspamd": spam}.get(engine, "")
 
 
 def _listed(config: Config) -> list[str]:
     engines = [config.checks.virus.address] if "clamd" in config.checks.virus.engines else []
-    engines += [config.checks.spam.address] if config.checks.spam.engine == "spamd" else []
+    engines += [config.checks.spam.address] if config.checks.spam.engine in ("spamd", "rspamd") else []
     return engines + [milter.address for milter in config.milter]
 
 
