@@ -190,5 +190,5 @@ class Script:
     def _errors(self) -> Iterator[str]:
         for event in self._appliance.events:
             if event["event"] in ("bug_line", "queue_trouble", "damaged", "died", "engine_down", "rule_failed"):
-                yield str(event.get("why", event))
+                yield str(event.get("why") or event.get("text") or event)
         yield from self._appliance.complaints
