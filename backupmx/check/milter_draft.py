@@ -78,7 +78,7 @@ class Draft:
 
     def chunks(self) -> Iterator[bytes]:
         """The body in frames; not the empty line before it."""
-        rest, skipped = b"", 0
+        rest, skipped = bytearray(), 0
         for piece in self.body:
             at = min(2 - skipped, len(piece))
             skipped += at
@@ -87,10 +87,10 @@ class Draft:
                 at += len(taken)
                 rest += taken
                 if len(rest) == CHUNK:
-                    yield rest
-                    rest = b""
+                    yield bytes(rest)
+                    rest.clear()
         if rest:
-            yield rest
+            yield bytes(rest)
 
 
 def draft(message: Message, sender: str, recipients: Sequence[Recipient], hidden: int, trace: int) -> Draft:

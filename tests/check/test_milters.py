@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backupmx.check.finding import Mail
 from backupmx.check.milters import Milked, Milter, Milters, build
@@ -395,3 +397,29 @@ async def test_a_large_message_goes_through_all(dkim: str, clamav: str, spamass:
     milked = await Run([real(dkim, "opendkim"), real(clamav, "clamav"), real(spamass, "spamass")])(mail(body))
     assert milked.verdict == Verdict()
     assert values(milked, b"X-Virus-Status") == [b"Clean"]
+
+
+FRAMES = st.one_of(
+    st.binary(min_size=1, max_size=60),
+    st.tuples(st.sampled_from([b"h", b"+", b"2", b"-", b"e", b"q", b"b", b"y", b"y550 "]), st.binary(max_size=40))
+    .map(lambda parts: parts[0] + parts[1] + b"\0"),
+    st.tuples(st.sampled_from([b"i", b"m"]), st.integers(0, 1 << 32), st.binary(max_size=30))
+    .map(lambda parts: parts[0] + (parts[1] % (1 << 32)).to_bytes(4, "big") + b"X-A\0" + parts[2] + b"\0"),
+)  # fmt: skip
+
+
+@given(st.sampled_from([b"C", b"R", b"L", b"B", b"E"]), st.lists(FRAMES, max_size=5), FRAMES)
+@settings(max_examples=80, deadline=None)
+def test_a_hostile_milter_is_a_verdict(command: bytes, edits: list[bytes], word: bytes) -> None:
+    """Whatever it says, there is a message with our Received in its place, or a reply; never an exception."""
+
+    async def ask() -> Milked:
+        async with ScriptedMilter({command: [word, b"a"]}, edits=edits) as fake:
+            listed = Milter("x", Endpoint.parse(fake.address), Timeouts(1, 0.05, 0.05), "defer")
+            run = Run([listed], Journal(sink=lambda line: None))
+            return await run(mail(b"Hello\r\n", b"Received: ours"), hidden=1)
+
+    milked = asyncio.run(ask())
+    assert milked.message.headers.count(b"Received: ours") == 1
+    assert milked.verdict.refuses == (milked.verdict.reply is not None)
+    assert milked.envelope.recipients
