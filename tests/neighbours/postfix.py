@@ -10,7 +10,7 @@ with the recipient.  With `tls` (a trustme certificate file: key and chain) it
 offers STARTTLS.  `stop()` and `start()` are the primary going down and coming
 back on the same port.
 
-Its files live in a folder of their own, which goes with it.
+Its files live in `instance.folder`: the one that was given, or one of its own where pytest's would not do.
 """
 
 import email
@@ -112,12 +112,13 @@ def postfix(
     settings: Mapping[str, str] | None = None,
     started: bool = True,
 ) -> Iterator[Postfix]:
-    """`folder` gives its own one a name.  `settings`: more lines of main.cf.  `started` False: configured and down."""
+    """`settings`: more lines of main.cf.  `started` False: configured and down."""
     required("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix's master wants to be started by root")
     # Not under pytest's own folder: each new run of pytest closes that to other users, under our feet.
-    own = Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+    borrowed = Path(tempfile.mkdtemp(prefix=f"{folder.name}-")) if "pytest-of-" in str(folder) else None
+    own = borrowed or folder
     instance = Postfix(own, _port())
     try:
         _write(instance, domains, reject, tls, settings or {})
@@ -126,7 +127,8 @@ def postfix(
         yield instance
     finally:
         instance.stop()
-        shutil.rmtree(own)
+        if borrowed:
+            shutil.rmtree(borrowed)
 
 
 def _write(
