@@ -19,7 +19,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -221,10 +221,23 @@ class Spam(Section):
 
 
 class Switch(Section):
-    """[checks.spf], [checks.dkim], [checks.dmarc], [checks.arc]"""
+    """[checks.spf], [checks.dkim], [checks.arc]"""
 
     enabled: bool = True
     """false: not checked, not mentioned in Authentication-Results."""
+
+
+class Dmarc(Switch):
+    """[checks.dmarc]"""
+
+    enforce: Literal["off", "quarantine", "reject"] = "off"
+    """What the author's domain asks for when DMARC fails: state it only; at most hold the mail; do it."""
+
+    @model_validator(mode="after")
+    def _enforces_what_it_checks(self) -> Self:
+        if self.enforce != "off" and not self.enabled:
+            raise ValueError("enforce needs enabled = true")
+        return self
 
 
 class Checks(Section):
@@ -236,7 +249,7 @@ class Checks(Section):
     spam: Spam = Spam()
     spf: Switch = Switch()
     dkim: Switch = Switch()
-    dmarc: Switch = Switch()
+    dmarc: Dmarc = Dmarc()
     arc: Switch = Switch()
 
 

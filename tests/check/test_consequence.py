@@ -79,3 +79,34 @@ def test_a_hit_settles_it() -> None:
     """When one engine found a virus it does not matter that another is away."""
     looks = [Look("clamd", Seen.AWAY, "refused"), Look("yara", Seen.FOUND, "Eicar", "YARA-X")]
     assert consequence(Findings((combined(looks, "mx2.example.net"),)), settings("reject")) is None
+
+
+@pytest.mark.parametrize(
+    ("enforce", "result", "policy", "fate"),
+    [
+        ("off", "fail", "reject", None),
+        ("quarantine", "fail", "reject", Fate.HOLD),
+        ("quarantine", "fail", "quarantine", Fate.HOLD),
+        ("reject", "fail", "quarantine", Fate.HOLD),
+        ("reject", "fail", "reject", Fate.REJECT),
+        ("reject", "fail", "none", None),
+        ("reject", "pass", "reject", None),
+        ("reject", "temperror", "reject", None),
+        ("reject", "fail", "", None),
+    ],
+)
+def test_dmarc_is_enforced_when_asked_for(enforce: str, result: str, policy: str, fate: Fate | None) -> None:
+    """What the author's domain asks for is done as far as the configuration says; a dead DNS decides nothing."""
+    facts = {"result": result} | ({"policy": policy} if policy else {})
+    dmarc = Finding("dmarc", "backupmx", Seen.NEUTRAL, f"{result} (sender.test)", facts=facts)
+    settings = Checks.model_validate({"dmarc": {"enforce": enforce}})
+    verdict = consequence(Findings((dmarc,)), settings)
+    assert (verdict.fate if verdict else None) == fate
+    if verdict and verdict.reply:
+        assert str(verdict.reply) == "550 5.7.26 Message refused by the DMARC policy of its author's domain"
+
+
+def test_enforcing_what_is_not_checked() -> None:
+    """enforce without enabled is a mistake, told at start."""
+    with pytest.raises(ValueError, match="enforce needs enabled"):
+        Checks.model_validate({"dmarc": {"enforce": "reject", "enabled": False}})
