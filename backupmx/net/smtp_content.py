@@ -7,6 +7,7 @@ CVE-2023-51764).  A large message is copied a quarter MiB at a time.
 """
 
 from collections.abc import Iterable, Iterator
+from io import IncrementalNewlineDecoder
 
 from backupmx.mail.message import Buffer, canonical
 
@@ -15,11 +16,7 @@ PIECE = 256 * 1024
 
 def whole(chunks: Iterable[Buffer]) -> bytes:
     """A small message in one piece, with its final dot."""
-    data = canonical(b"".join(chunks))
-    if b"\r\n." in data:
-        data = data.replace(b"\r\n.", b"\r\n..")
-    if data.startswith(b"."):
-        data = b"." + data
+    data = _doubled(_canonical(b"".join(chunks)), at_start=True)
     return data + (b".\r\n" if data.endswith(b"\r\n") or not data else b"\r\n.\r\n")
 
 
@@ -31,13 +28,27 @@ def pieces(chunks: Iterable[Buffer], piece: int = PIECE) -> Iterator[bytes]:
         for begin in range(0, len(chunk), piece):
             data = held + bytes(chunk[begin : begin + piece])
             held = data[len(data.rstrip(b"\r")) :] if data.endswith(b"\r") else b""
-            data = canonical(data[: len(data) - len(held)])
+            data = _canonical(data[: len(data) - len(held)])
             if not data:
                 continue
-            dot = b"." if at_start and data.startswith(b".") else b""
+            yield _doubled(data, at_start)
             at_start = data.endswith(b"\r\n")
-            yield dot + data.replace(b"\r\n.", b"\r\n..")
     if held:  # bare CRs end the message: blanks, as `canonical` has it
         yield b" " * len(held)
         at_start = False
     yield b".\r\n" if at_start else b"\r\n.\r\n"
+
+
+def _canonical(data: bytes) -> bytes:
+    """Nearly always it is already, and this sees it in a quarter of the time that counting takes."""
+    seen = IncrementalNewlineDecoder(None, False)
+    seen.decode(data.decode("latin-1"), final=True)
+    return data if seen.newlines in (None, "\r\n") else canonical(data)
+
+
+def _doubled(data: bytes, at_start: bool) -> bytes:
+    """Dots at the beginning of lines."""
+    if b"." not in data:
+        return data  # large bodies are base64: one glance
+    data = data.replace(b"\r\n.", b"\r\n..")
+    return b"." + data if at_start and data.startswith(b".") else data
