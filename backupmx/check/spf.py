@@ -12,7 +12,8 @@ all that was noted is looked up at once and the run begins anew.  Only a run
 that missed nothing counts.  A record with includes takes two or three runs of
 a tenth of a millisecond, one when the answers are in the cache already.
 
-    temperror  the DNS did not answer, or not within 20 seconds (RFC 7208 4.6.4)
+    temperror  the DNS did not answer, or not within 20 seconds (RFC 7208 4.6.4).
+               After one wait for a DNS that says nothing there is no second
     permerror  their record is wrong, too large (8 KiB, or 512 octets a term:
                pyspf's expressions are quadratic), or needs more than 10 look-ups
 
@@ -54,15 +55,18 @@ class Spf:
         sender, helo = mail.envelope.sender, ascii_domain(mail.client.helo)
         local, at, domain = sender.rpartition("@")
         domain = ascii_domain(domain) if at else ""
-        greeting = await self._result(mail.client.address, "", helo) if "." in helo else "none"
-        # RFC 7208 2.3: only a name that can be in the DNS is checked
+        greeting, result = await asyncio.gather(
+            self._result(mail.client.address, "", helo if "." in helo else ""),
+            self._result(mail.client.address, f"{local}@{domain}" if domain else "", helo if domain else ""),
+        )
         if not sender:
             result, domain = greeting, helo
-        else:
-            result = await self._result(mail.client.address, f"{local}@{domain}", helo) if domain else "none"
         return finding(result, domain, helo, greeting, bool(sender), time.monotonic() - started)
 
     async def _result(self, address: str, sender: str, helo: str) -> str:
+        """RFC 7208 2.3: only a name that can be in the DNS is checked; without one it is none."""
+        if not (sender or helo):
+            return "none"
         answers: dict[_Question, Answer | DNSTrouble] = {}
         result, missing = evaluate(address, sender, helo, self._known(answers))
         if not missing:
@@ -70,10 +74,15 @@ class Spf:
         try:
             async with asyncio.timeout(_SECONDS):
                 for _ in range(_MOST_RUNS):
-                    answers.update(await self._resolver.lookups(missing))
+                    started = time.monotonic()
+                    found = await self._resolver.lookups(missing)
+                    answers.update(found)
                     result, missing = evaluate(address, sender, helo, self._known(answers))
                     if not missing:
                         return result
+                    silent = time.monotonic() - started > self._resolver.timeout / 2
+                    if silent and any(isinstance(answer, DNSTrouble) for answer in found.values()):
+                        return "temperror"
         except TimeoutError:
             return "temperror"
         return "permerror"

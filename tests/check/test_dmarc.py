@@ -87,6 +87,12 @@ class TestLook:
         """Without exactly one author domain there is nothing to ask."""
         assert await told(resolver, author, authentication()) == f"dmarc=permerror ({reason})"
 
+    async def test_no_time_left(self, resolver: Resolver) -> None:
+        """Look-ups that would take too long are DNS trouble."""
+        sample = mail(b"", b"From: a@nowhere.sender.test", standard=False)
+        found = await Dmarc(resolver).look(sample, authentication(), 0.0)
+        assert found.results == ("dmarc=temperror header.from=nowhere.sender.test",)
+
     async def test_two_from_headers(self, resolver: Resolver) -> None:
         """A second From: with another domain does not get the first one's blessing."""
         found = authentication(spf="sender.test")

@@ -205,6 +205,47 @@ async def test_deadline_of_authentication() -> None:
     )
 
 
+class DeadDns(NoDns):
+    """Says nothing for a while; what was asked by then is remembered as trouble, what is asked later is noted."""
+
+    def __init__(self) -> None:
+        super().__init__(trouble=True)
+        self.over, self.all_asked = asyncio.Event(), asyncio.Event()
+        self.asked: list[str] = []
+        self.later: list[str] = []
+
+    def known(self, name: str, rdtype: str) -> Answer | DNSTrouble | None:
+        return DNSTrouble(name) if self.over.is_set() and name in self.asked else None
+
+    async def lookup(self, name: str, rdtype: str) -> Answer:
+        if trouble := self.known(name, rdtype):
+            raise trouble  # type: ignore[misc]
+        (self.later if self.over.is_set() else self.asked).append(name)
+        if len(self.asked) == 5:
+            self.all_asked.set()
+        await self.over.wait()
+        raise DNSTrouble(name)
+
+
+async def test_a_dead_dns_costs_one_wait(key: Key) -> None:
+    """Everything that needs the DNS asks at once; when nobody answered, nothing more is asked."""
+    dns = DeadDns()
+    sample = signed(sealed(mail(), key.private), key.private, selector=b"s2")
+    running = asyncio.create_task(build(configuration(EMBEDDED), dns, silent()).run(sample))
+    await dns.all_asked.wait()
+    dns.over.set()
+    findings = await running
+    assert sorted(set(dns.asked)) == [
+        "_dmarc.sender.test",
+        "mx1.sender.test",
+        "s1._domainkey.sender.test",
+        "s2._domainkey.sender.test",
+        "sender.test",
+    ]
+    assert dns.later == []
+    assert [finding.facts.get("result") for finding in findings][:4] == ["temperror"] * 4
+
+
 async def test_a_bug_is_one_finding() -> None:
     """A bug in a check is a traceback in the log; the other checks and the message go on."""
     lines: list[bytes] = []
