@@ -123,7 +123,7 @@ def migrate(path: str, *, patience: float = PATIENCE) -> None:
     """Make the file what this version expects.  Raises QueueTrouble."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise QueueTrouble(
-            f"Python's SQLite is {sqlite3.sqlite_version}; the queue wants 3.38 (RETURNING, JSON) or later"
+            f"Python's SQLite is {sqlite3.sqlite_version}; the queue wants 3.38 or later (RETURNING, JSON)"
         )
     try:
         db = connect(path, patience=patience)
