@@ -10,6 +10,10 @@ answer: what a recipient's filter reads was said by us or by nobody.  Of
 Authentication-Results those that claim our own name are removed (RFC 8601
 section 5); those of others are theirs to answer for.
 
+Why not authres for our own?  Tried (1.2.0): it lets CR, LF and an unbalanced "("
+from a value into the field, folds nothing, and takes five times as long.  The
+tests let it read what we write.
+
 Ours stand under our own Received, in this order: Authentication-Results,
 X-Virus-*, X-Spam-*.
 """
