@@ -66,8 +66,8 @@ class Run:
         return await self.milters.run(message, hidden, min(hidden, 1), shown or Open(), Places())
 
 
-def milter(address: str, name: str = "x", on_error: OnError = "accept") -> Milter:
-    return Milter(name, Endpoint.parse(address), Timeouts(1.0, 0.2, 0.2), on_error)
+def milter(address: str, name: str = "x", on_error: OnError = "accept", seconds: float = 20.0) -> Milter:
+    return Milter(name, Endpoint.parse(address), Timeouts(seconds, seconds, seconds), on_error)
 
 
 def to_both() -> Mail:
@@ -237,7 +237,7 @@ async def test_lost_in_the_middle(script: Script, on_error: OnError, fate: Fate,
     """on_error decides; of what it had asked for nothing is done; while there is a message the next one is asked."""
     edits = [add(b"X-A", b"1"), b"-<bob@example.test>\0", b"bhalf a body", b"qheld\0"]
     async with ScriptedMilter(script, edits=edits) as one, ScriptedMilter() as two:
-        milked = await Run([milter(one.address, "one", on_error), milter(two.address, "two")])(mail())
+        milked = await Run([milter(one.address, "one", on_error, 0.2), milter(two.address, "two")])(mail())
     assert (milked.verdict.fate, str(milked.verdict.reply)) == (fate, said)
     assert (milked.message, milked.envelope) == (mail().message, mail().envelope)
     assert two.connections == (0 if milked.verdict.ends else 1)

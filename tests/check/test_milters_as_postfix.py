@@ -42,7 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     port = free_port()
     settings = {
         "smtpd_milters": f"inet:127.0.0.1:{port}", "milter_default_action": "accept", "header_checks": "",
-        "milter_command_timeout": "2s", "milter_content_timeout": "2s", "smtpd_peername_lookup": "no",
+        "milter_command_timeout": "20s", "milter_content_timeout": "20s", "smtpd_peername_lookup": "no",
     }  # fmt: skip
     with postfix(tmp_path_factory.mktemp("postfix"), settings=settings) as instance:
         yield Lab(instance, port)
@@ -104,7 +104,7 @@ async def by_us(milter: ScriptedMilter, to: list[str]) -> Result:
     message = Message((b"Received: ours", *HEADERS), (b"\r\n", BODY))
     client = Client("127.0.0.1", 40000, "unknown", "client.sender.test", "ESMTP")
     envelope = Envelope("a@sender.test", tuple(map(Recipient, to)), "8BITMIME")
-    listed = [Milter("x", Endpoint.parse(milter.address), Timeouts(2, 2, 2))]
+    listed = [Milter("x", Endpoint.parse(milter.address), Timeouts(20, 20, 20))]
     milters = Milters(listed, "primary.test", silent())
     milked = await milters.run(Mail(message, envelope, client, "QID"), 1, 1, Open(), Places())
     if milked.verdict.ends:

@@ -26,9 +26,10 @@ from backupmx.net.milter_codec import (
 from tests.net.scripted_milter import CLOSE, HANG, Raw, ScriptedMilter, Words, add, framed, reply
 
 SHORT = Timeouts(2.0, 0.2, 0.2)
+PATIENT = Timeouts(20.0, 20.0, 20.0)
 
 
-async def told(milter: ScriptedMilter, timeouts: Timeouts = SHORT, room: int = 1 << 20) -> object:
+async def told(milter: ScriptedMilter, timeouts: Timeouts = PATIENT, room: int = 1 << 20) -> object:
     """A small message told to it; what it said at the end of it."""
     async with dialogue(Endpoint.parse(milter.address), timeouts) as opened:
         return await tell(opened, room)
@@ -108,7 +109,7 @@ async def test_a_milter_that_breaks_off_is_lost(command: bytes, bad: Words) -> N
     """Closed, silent, or no milter protocol: one named trouble, whatever the step."""
     async with ScriptedMilter({command: [bad]}, edits=[add(b"X-A", b"1")]) as milter:
         with pytest.raises(MilterLost):
-            await told(milter)
+            await told(milter, SHORT)
 
 
 @pytest.mark.parametrize("edits", [[b"bhalf a bo", Raw(b"\0\0\1\0bdy")], [Raw(b"\0\0\0\1")], [b"bhalf"]])
@@ -164,7 +165,7 @@ async def test_a_name_is_looked_up() -> None:
     """inet:localhost:PORT works as well as an address."""
     async with ScriptedMilter() as milter:
         endpoint = Endpoint.parse(f"inet:localhost:{milter.port}")
-        async with dialogue(endpoint, SHORT) as opened:
+        async with dialogue(endpoint, PATIENT) as opened:
             assert (opened.terms.version, str(endpoint)) == (6, f"inet:localhost:{milter.port}")
 
 

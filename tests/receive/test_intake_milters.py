@@ -51,7 +51,7 @@ async def accepted(
     journal = Journal(sink=lines.append) if lines is not None else silent()
     header = load(rules, "header_checks")
     tables = Tables(header=header, milter=header if added is None else load(added, "milter_header_checks"))
-    listed = [Milter("x", Endpoint.parse(milter.address), Timeouts(1, 1, 1))]
+    listed = [Milter("x", Endpoint.parse(milter.address), Timeouts(20, 20, 20))]
     milters = Milters(listed, "mx2.example.net", journal)
     off = Checks(CheckSettings(), silent())
     policy = Policy("mx2.example.net", tables, ROUTES, off, milters=milters)
