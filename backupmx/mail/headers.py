@@ -25,10 +25,11 @@ RECORD = 2048
 """Postfix line_length_limit: longer lines are seen in pieces of this many octets."""
 
 _EOL = re.compile(rb"\r\n")
+_CONTINUATIONS = re.compile(rb"(?:[ \t][^\r]*+\r\n)*+")
 _LABEL = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _LOOSE_FOLD = re.compile(rb"\n(?![ \t])")
 # Headers in which nothing needs repair.  Possessive: what is no header is found out in one pass.
-_PLAIN = re.compile(rb"[!-9;-~]{1,1000}+:[^\n\0]*+(?:\n[ \t][^\n\0]*+)*+(?=\n)")
+_PLAIN = re.compile(rb"^[!-9;-~]{1,1000}+:[^\n\0]*+(?:\n[ \t][^\n\0]*+)*+(?=\n)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ def plain_block(block: bytes, limit: int) -> list[bytes] | None:
     return found if sum(map(len, found)) + len(found) == len(block) else None
 
 
-def fields(data: Buffer, at: int, limit: int) -> tuple[list[Field], int]:
-    """The logical headers that begin at `at`, and where the block ends."""
+def fields(data: Buffer, at: int, limit: int, most: int = 1 << 30) -> tuple[list[Field], int]:
+    """The logical headers that begin at `at`, and where the block ends, or where `most` of them do."""
     found: list[Field] = []
     text: bytes | None = None
     start, size = at, len(data)
@@ -64,10 +65,15 @@ def fields(data: Buffer, at: int, limit: int) -> tuple[list[Field], int]:
         end, following = line_end(data, at)
         line = bytes(data[at:end])
         if text is not None and line[:1] in (b" ", b"\t"):
+            if len(text) >= limit and (rest := _CONTINUATIONS.match(data, at)) and rest.end() > at:
+                at = rest.end()
+                continue
             text = _joined(text, b"\n", records(line), limit)
         elif match := _LABEL.match((first := records(line))[0]):
             if text is not None:
                 found.append(Field(text, start, at))
+                if len(found) == most:
+                    return found, at
             start = at
             value = first[0][match.end() - 1 :]
             text = _joined(match[1], b"", [value, *first[1:]], limit)

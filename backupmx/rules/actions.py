@@ -63,6 +63,8 @@ class Ruling:
     bcc: dict[str, None] = field(default_factory=dict)
     reason: str = ""
     decisions: list[Decision] = field(default_factory=list)
+    effort: int = 1 << 30
+    """What may still be looked at."""
 
     @property
     def over(self) -> bool:
@@ -121,6 +123,14 @@ class Ruling:
         """Not a rule's word: a limit was exceeded."""
         if not self.over:
             self.fate, self.reply, self.reason, self.checking = fate, reply, reason, False
+
+    def spend(self, effort: int) -> None:
+        """So many headers, boundaries or lines were looked at."""
+        self.effort -= effort
+        if self.effort < 0:
+            self.refuse(
+                Fate.REJECT, Reply(550, "5.6.0", "Message has too many headers or parts"), "too many headers or parts"
+            )
 
     def _trouble(self, hit: Hit, why: str) -> None:
         self.asked.troubles[f"{_place(hit)}: {why}"] = None

@@ -19,6 +19,8 @@ from backupmx.rules.table import Table
 from backupmx.rules.tables import Settings, Tables, ask, ask_body
 
 _DASHES = re.compile(rb"\n--")
+_AT_ONCE = 1000
+"""Headers of a part that are held in memory together."""
 
 
 class Walk:
@@ -50,9 +52,9 @@ class Walk:
             if self._mime.state is State.BODY:
                 at = self._segment(at)
             else:
-                found, at = fields(self._data, at, self._header_limit)
+                found, at = fields(self._data, at, self._header_limit, _AT_ONCE)
                 self._headers(found)
-                if at < size:
+                if at < size and len(found) < _AT_ONCE:
                     at = self._block_end(at)
         if self._kept < size:
             self.out.append(stretch(self._data, self._kept, size))
@@ -75,8 +77,11 @@ class Walk:
     def _headers(self, found: list[Field]) -> None:
         """The header block of a part or of an attached message."""
         nested = self._mime.state is State.NESTED
+        self._ruling.spend(len(found))
         for field in found:
             name = label(field.text)
+            if name == b"content-type":
+                self._ruling.spend(len(field.text) // 10)
             self._mime.header(name, field.text)
             table = self._tables.nested if nested and name not in NAMES else self._tables.mime
             edit = ask(self._ruling, table, field.text, name, "header")
@@ -95,8 +100,10 @@ class Walk:
                     break
             end, following = line_end(self._data, at)
             line = bytes(self._data[at:end])
-            if line[:2] == b"--" and self._mime.boundary(line) and self._mime.state is State.BODY:
-                self._offset = 0
+            if line[:2] == b"--":
+                self._ruling.spend(1)
+                if self._mime.boundary(line) and self._mime.state is State.BODY:
+                    self._offset = 0
             if table:
                 if self._silent(table, line):
                     self._offset += len(line) + 1

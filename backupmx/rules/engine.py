@@ -84,11 +84,12 @@ def judge(
     `own` are headers of ours on top of what the client sent: they pass
     header_checks too, as Postfix's Received does.
     """
-    ruling = Ruling(Asked(clock, settings.budget))
+    ruling = Ruling(Asked(clock, settings.budget), effort=settings.effort)
     head = _Head(ruling, tables, settings)
     head.take(own)
     kept_own = len(head.out)
-    block, at, unended = _first_block(content.data, settings.header_size_limit)
+    block, at, unended = _first_block(content.data, settings.header_size_limit, settings.effort + 1)
+    ruling.spend(len(block))
     if not ruling.over:
         head.take(block)
     body: tuple[Buffer, ...] = ()
@@ -163,6 +164,7 @@ class _Head:
         ruling, limit = self._ruling, self._settings.header_size_limit
         of_mime = name in NAMES
         if of_mime:
+            ruling.spend(len(text) // 10 if name == b"content-type" else 0)
             self.mime.header(name, text)
         self._received += name == b"received"
         edit = ask(ruling, self._tables.mime if of_mime else self._tables.header, text, name, "header")
@@ -178,7 +180,7 @@ class _Head:
             self.out.append(rendered(edit.kept, limit))
 
 
-def _first_block(data: Buffer, limit: int) -> tuple[list[bytes], int, bool]:
+def _first_block(data: Buffer, limit: int, most: int) -> tuple[list[bytes], int, bool]:
     """-> (the logical headers of the message, where the rest begins, whether an empty line must be put there).
 
     smtpd: mbox lines "From " at the very top become X-Mailbox-Line: headers;
@@ -191,12 +193,12 @@ def _first_block(data: Buffer, limit: int) -> tuple[list[bytes], int, bool]:
         return plain, end, False
     texts: list[bytes] = []
     at = 0
-    while mailbox := _MAILBOX.match(data, at):
+    while len(texts) < most and (mailbox := _MAILBOX.match(data, at)):
         texts.append(b"X-Mailbox-Line: " + bytes(mailbox[1]).partition(b"\0")[0])
         at = mailbox.end()
     if bytes(data[at : at + 1]) in (b" ", b"\t"):
         return texts, at, True
-    found, at = fields(data, at, limit)
+    found, at = fields(data, at, limit, most)
     texts += [field.text for field in found]
     return texts, at, at < len(data) and bytes(data[at : at + 2]) != b"\r\n"
 

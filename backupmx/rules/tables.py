@@ -46,6 +46,9 @@ class Settings:
     """This many Received headers are refused, 554 5.4.0; 0: the caller counts them itself."""
     drop: bool = True
     """Leave out Bcc, Resent-Bcc, Content-Length and Return-Path, as message_drop_headers says."""
+    effort: int = 100_000
+    """Headers, boundaries and lines that might be one. A message with more is refused, 550 5.6.0: nobody writes such
+    mail, and looking at them takes seconds."""
     budget: float = 0.5
     """Seconds after which patterns that gave no answer are not asked again about this message."""
 

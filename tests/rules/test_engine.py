@@ -157,3 +157,24 @@ def test_any_bytes_are_judged(raw: bytes, rules: bytes) -> None:
     judge(Content(data), tables, settings=Settings(header_size_limit=50, body_checks_size_limit=100))
     untouched = judge(Content(data), Tables())
     assert data.endswith(b"".join(bytes(c) for c in untouched.message.body).removeprefix(b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"A:\r\n" * 200_000,
+        b"A: 1\r\n" + b" \r\n" * 1_000_000,
+        b"x" * 100_000 + b"\r\n\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 200_000,
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + b"A:\r\n" * 200_000,
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--\r\n" * 200_000,
+        (b"Content-Type: multipart/mixed" + b";" * 90_000 + b"\r\n") * 100 + b"\r\n",
+    ],
+    ids=["headers", "folds", "no colon", "parts", "part headers", "dashes", "parameters"],
+)
+@pytest.mark.timeout(20)
+def test_a_message_made_to_be_slow_is_looked_at_only_so_far(data: bytes) -> None:
+    """What nobody writes is refused or skipped, not walked through for minutes (the test's own limit would tell)."""
+    tables = Tables(*[load(b"/^X-A:/ REJECT\n", "t")] * 4)
+    verdict = judge(Content(data), tables).verdict
+    assert str(verdict.reply) in ("None", "550 5.6.0 Message has too many headers or parts")
