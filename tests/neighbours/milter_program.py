@@ -3,18 +3,16 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def running(
-    command: Sequence[str], address: str, log: Path, *, seconds: float = 60, environment: Mapping[str, str] | None = None
-) -> Iterator[str]:
+def running(command: Sequence[str], address: str, log: Path, seconds: float = 60) -> Iterator[str]:
     """-> `address` (unix:PATH or inet:HOST:PORT) while the program runs."""
     with log.open("wb") as out:
-        process = subprocess.Popen(list(command), stdout=out, stderr=out, env=environment)
+        process = subprocess.Popen(list(command), stdout=out, stderr=out)
     try:
         _wait_for(address, process, log, time.monotonic() + seconds)
         yield address
