@@ -154,10 +154,9 @@ class Dialogue:
     async def _asked(self, step: Step, edits: list[Edit], room: int) -> Answer:
         """Send what waits; read up to an answer that is not Progress."""
         seconds, others = self._timeouts.of(step), 0
-        async with self._limit(step.name, seconds):
-            await self._flush()
         while True:
             async with self._limit(step.name, seconds):
+                await self._flush()
                 command, data = await self._frame()
                 said = answer(command, data)
                 if isinstance(said, Progress):
