@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from backupmx.mail.address import Malformed, domain_of, local_of, parse_path
-from backupmx.mail.envelope import Recipient
+from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.headers import label, rendered
 from backupmx.mail.message import Buffer, Message, Spool, canonical
 from backupmx.net.milter_answers import (
@@ -61,6 +61,8 @@ class Draft:
     spool: Spool | None
     sender: str
     recipients: tuple[Recipient, ...]
+    smtputf8: bool = False
+    """The client declared it: addresses may be UTF-8 (RFC 6531)."""
     held: str = ""
     """Why a milter wants it in quarantine."""
     remarks: tuple[str, ...] = ()
@@ -93,10 +95,12 @@ class Draft:
             yield bytes(rest)
 
 
-def draft(message: Message, sender: str, recipients: Sequence[Recipient], hidden: int, trace: int) -> Draft:
+def draft(message: Message, envelope: Envelope, hidden: int, trace: int) -> Draft:
     """`hidden` headers at the front are ours, the first `trace` of them our Received."""
     ours, below = message.headers[:hidden], message.headers[hidden:]
-    return Draft((), ours, trace, below, message.body, message.spool, sender, tuple(recipients))
+    return Draft(
+        (), ours, trace, below, message.body, message.spool, envelope.sender, envelope.recipients, envelope.smtputf8
+    )
 
 
 def apply(
@@ -190,7 +194,7 @@ class _Work:
 
     def _add_recipient(self, path: bytes, parameters: bytes) -> None:
         try:
-            address, _ = parse_path(b"<" + path.strip(b"<> ") + b">", utf8=True)
+            address = self._address(path)
         except Malformed as why:
             self._remarks.append(f"recipient {_text(path)} not added: {why}")
             return
@@ -199,9 +203,12 @@ class _Work:
         elif _same(address) not in map(_same, (r.address for r in self._recipients)):
             self._recipients.append(Recipient(address, _notify(_text(parameters))))
 
+    def _address(self, path: bytes) -> str:
+        return parse_path(b"<" + path.strip(b"<> ") + b">", utf8=self._before.smtputf8)[0]
+
     def _change_sender(self, path: bytes) -> None:
         try:
-            self._sender, _ = parse_path(b"<" + path.strip(b"<> ") + b">", utf8=True)
+            self._sender = self._address(path)
         except Malformed as why:
             self._remarks.append(f"sender {_text(path)} not changed: {why}")
 

@@ -132,7 +132,7 @@ class Milters:
         `hidden` headers at the front are ours and nobody's to see, the first `trace` of them our Received.
         """
         macros = Macros(mail, self._hostname, places.next_hop)
-        so_far = _SoFar(mail, draft(mail.message, mail.envelope.sender, mail.envelope.recipients, hidden, trace))
+        so_far = _SoFar(mail, draft(mail.message, mail.envelope, hidden, trace))
         until = self._clock() + TOGETHER
         for milter in self.all:
             verdict = await self._one(milter, so_far, macros, shown, places, until)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupmx.check.milter_draft import Draft, apply, draft
-from backupmx.mail.envelope import Recipient
+from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.headers import label
 from backupmx.mail.message import Message, Spool
 from backupmx.net.milter_answers import (
@@ -23,11 +23,12 @@ from backupmx.net.milter_codec import CHUNK
 
 HEADERS = (b"Received: ours", b"X-Ours: 1", b"Received: theirs", b"Subject: t", b"X-A: one", b"x-a : two")
 MESSAGE = Message(HEADERS, (b"\r\n", b"body\r\n"), Spool("/body", 0))
+NOBODY = Envelope("", ())
 BOTH = (Recipient("u@example.jp"), Recipient("v@example.jp", "NEVER"))
 
 
 def first() -> Draft:
-    return draft(MESSAGE, "a@sender.test", BOTH, hidden=2, trace=1)
+    return draft(MESSAGE, Envelope("a@sender.test", BOTH), hidden=2, trace=1)
 
 
 def edited(*edits: Edit, leading_space: bool = False) -> Draft:
@@ -49,7 +50,7 @@ def test_ours_are_not_shown() -> None:
 
 def test_the_blank_after_the_colon() -> None:
     """One blank is eaten, as sendmail does, unless the milter wants it (SMFIP_HDR_LEADSPC); a tab never is."""
-    shown = draft(Message((b"A:  two", b"B:\ttab", b"C:none")), "", (), 0, 0)
+    shown = draft(Message((b"A:  two", b"B:\ttab", b"C:none")), NOBODY, 0, 0)
     assert [value for _, value in shown.headers(leading_space=False)] == [b" two", b"\ttab", b"none"]
     assert [value for _, value in shown.headers(leading_space=True)] == [b"  two", b"\ttab", b"none"]
 
@@ -59,7 +60,7 @@ def test_the_blank_after_the_colon() -> None:
 )
 def test_the_body_comes_in_frames(body: tuple[bytes, ...]) -> None:
     """Everything after the empty line, in pieces of at most 65,535 octets, none of them empty."""
-    chunks = list(draft(Message((), body), "", (), 0, 0).chunks())
+    chunks = list(draft(Message((), body), NOBODY, 0, 0).chunks())
     assert b"".join(chunks) == b"".join(body)[2:]
     assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK] * (len(chunks) - 1)
     assert b"" not in chunks
@@ -206,6 +207,13 @@ def test_the_sender_changes() -> None:
     assert edited(ChangeSender(b"<>")).sender == ""
     kept = edited(ChangeSender(b"<no address>"))
     assert (kept.sender, len(kept.remarks)) == ("a@sender.test", 1)
+
+
+@pytest.mark.parametrize(("smtputf8", "sender"), [(True, "é@sender.test"), (False, "a@sender.test")])
+def test_addresses_are_what_the_client_declared(smtputf8: bool, sender: str) -> None:
+    """UTF-8 in an address only where the client declared SMTPUTF8: the primary would not take it otherwise."""
+    before = draft(MESSAGE, Envelope("a@sender.test", BOTH, smtputf8=smtputf8), 2, 1)
+    assert apply([ChangeSender("<é@sender.test>".encode())], before, lambda header: header, bool).sender == sender
 
 
 def test_quarantine_has_a_reason() -> None:
