@@ -1,6 +1,7 @@
 """receive: from the socket to our reply.
 
 intake    accept(): from the final dot to our 250, the first story
+assess    what becomes of a message before it rests: its steps 1 to 6, for `explain` too
 added     milter_header_checks on what milters write
 session   one SMTP dialogue: what each verb means
 wire      the connection below it, a subclass of aiosmtpd's SMTP
