@@ -53,7 +53,9 @@ _VERBS = re.compile(
     rb"(?:\(\*(?:UTF8?|UCP|NO_JIT|NO_AUTO_POSSESS|NO_START_OPT|NO_DOTSTAR_ANCHOR|NOTEMPTY|NOTEMPTY_ATSTART"
     rb"|CR|LF|CRLF|ANYCRLF|ANY|NUL|BSR_ANYCRLF|BSR_UNICODE|LIMIT_(?:MATCH|DEPTH|RECURSION|HEAP)=\d+)\))*"
 )
-_NOVEL = re.compile(rb"\\(?:[xuNopPgk]\{|.)|\{(?!\d+(?:,\d*)?\})[ \t]*\d*[ \t]*,?[ \t]*\d*[ \t]*\}", re.DOTALL)
+_NOVEL = re.compile(
+    rb"(\\x(?![0-9A-Fa-f{]))|\\(?:[xuNopPgk]\{|.)|\{(?!\d+(?:,\d*)?\})[ \t]*\d*[ \t]*,?[ \t]*\d*[ \t]*\}", re.DOTALL
+)
 _OWN_LIMIT = re.compile(rb"\(\*LIMIT_MATCH=(\d+)\)")
 
 
@@ -139,8 +141,9 @@ def _as_ever(source: bytes, verbs: bytes) -> bytes:
     """What this build of PCRE2 reads otherwise than those Postfix was linked with for years.
 
     `\\C` is any one byte (it was built without it; outside UTF `(?s:.)` is the
-    same).  `{,4}` and `{ 1 }` are text; since 10.43 they are quantifiers, and a
-    rule file should not change its meaning with a library.
+    same).  `{,4}` and `{ 1 }` are text, `\\x` without a digit is NUL; newer ones
+    see quantifiers and an error there, and a rule file should not change its
+    meaning with a library.
     """
     if b"\\Q" in source:
         return source
@@ -149,6 +152,8 @@ def _as_ever(source: bytes, verbs: bytes) -> bytes:
     def told(match: re.Match[bytes]) -> bytes:
         if match[0] == b"\\C" and bytewise:
             return b"(?s:.)"
+        if match[1]:
+            return b"\\x00"
         return b"\\" + match[0] if match[0][:1] == b"{" else match[0]
 
     return _NOVEL.sub(told, source)

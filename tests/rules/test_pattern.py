@@ -73,7 +73,8 @@ def test_a_rule_keeps_the_meaning_it_had_before_the_library_changed() -> None:
     assert matches(rb"^a{,4}$", b"a{,4}")
     assert not matches(rb"^a{,4}$", b"aaa")
     assert matches(rb"^a{ 1 }$", b"a{ 1 }")
-    assert matches(rb"^a{1,4}\x{41}$", b"aaaA")
+    assert matches(rb"^a{1,4}\x{41}\x42$", b"aaaAB")
+    assert matches(rb"^[^\x00-\xz]$", b"y")
 
 
 def test_captures_give_unset_groups_as_empty_text() -> None:
