@@ -136,3 +136,4 @@ def _count_flushed(db: Connection, told: Sequence[_Waiting]) -> None:
 
 
 SETTLE = Work(settle, rings=False)
+SETTLE_WITH_NOTICE = Work(settle, rings=True)

@@ -160,7 +160,8 @@ class SqliteQueue:
         if settlement.notice is not None:
             large = _is_large(settlement.notice.message)
             notice = await self._pack(settlement.notice) if large else pack(settlement.notice)
-        await self._remove(await self._writer.submit(outcomes.SETTLE, outcomes.Settling(settlement, notice)))
+        work = outcomes.SETTLE if notice is None else outcomes.SETTLE_WITH_NOTICE
+        await self._remove(await self._writer.submit(work, outcomes.Settling(settlement, notice)))
 
     async def give_back(self, claimed: Sequence[Claim]) -> None:
         if claimed:

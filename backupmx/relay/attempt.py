@@ -44,6 +44,9 @@ from backupmx.route.hosts import NoHosts
 from backupmx.route.next_hop import NextHop
 from backupmx.route.routes import Routes
 
+_SOON = 30.0
+# Seconds the runner sleeps at most: what is due earlier it must hear of.
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -101,6 +104,7 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
         _log(claim, outcome, now, means.journal)
     if notice is not None:
         means.journal.noticed(claim.id, notice.id)
+    if notice is not None or any(o.state is State.DEFERRED and o.next_attempt < now + _SOON for o in outcomes):
         means.wake()
 
 

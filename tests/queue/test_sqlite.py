@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,14 +233,17 @@ async def test_below_the_floor(tmp_path: Path) -> None:
 
 
 async def test_the_bell(tmp_path: Path) -> None:
-    """Whoever relays hears of new mail once a commit, however much was in it."""
+    """Whoever relays hears of new mail and of notices once a commit, however much was in it."""
     rings: list[int] = []
     queue = await open_queue(f"sqlite:{tmp_path}/queue.db", on_commit=lambda: rings.append(1))
     await asyncio.gather(*(queue.put(entry()) for _ in range(50)))
     assert 1 <= len(rings) <= 25
     rings.clear()
-    await queue.claim(HOP, 1, NOW, LEASE)
+    first, second = await queue.claim(HOP, 2, NOW, LEASE)
+    await queue.settle(settled(first), NOW)
     assert rings == []
+    await queue.settle(replace(settled(second), notice=entry("sender@example.net")), NOW)
+    assert rings == [1]
     await queue.close()
 
 
