@@ -83,8 +83,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def primary(tmp_path: Path) -> Iterator[Primary]:
-    with real_primary(tmp_path / "primary") as running:
+def primary() -> Iterator[Primary]:
+    with real_primary() as running:
         yield running
 
 

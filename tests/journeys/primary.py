@@ -1,6 +1,7 @@
 """primary: the real Postfix with a mailbox that a journey can read byte for byte."""
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,11 +67,23 @@ def _read(raw: bytes) -> Arrived:
 
 @contextmanager
 def real_primary(
-    folder: Path, *, tls: Path | None = None, replies: Mapping[str, str] | None = None, **more: str
+    *, tls: Path | None = None, replies: Mapping[str, str] | None = None, **more: str
 ) -> Iterator[Primary]:
-    """`replies`: recipient -> what its RCPT is answered; `more`: settings of main.cf."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "replies").write_text("".join(f"{address} {reply}\n" for address, reply in (replies or {}).items()))
+    """`replies`: recipient -> what its RCPT is answered; `more`: settings of main.cf.
+
+    Not in pytest's folder: that is closed to the user postfix.
+    """
+    with tempfile.TemporaryDirectory(prefix="primary-") as folder:
+        Path(folder).chmod(0o755)
+        with _configured(Path(folder), tls, replies or {}, more) as primary:
+            yield primary
+
+
+@contextmanager
+def _configured(
+    folder: Path, tls: Path | None, replies: Mapping[str, str], more: Mapping[str, str]
+) -> Iterator[Primary]:
+    (folder / "replies").write_text("".join(f"{address} {reply}\n" for address, reply in replies.items()))
     settings = {
         "header_checks": "",  # byte for byte, without a mark of Postfix's own
         "local_header_rewrite_clients": "",

@@ -88,7 +88,7 @@ def test_unusable_configuration(serve: Serve, text: str, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def mx(tmp_path_factory: pytest.TempPathFactory, dns: str) -> Iterator[tuple[Appliance, Primary]]:
-    with real_primary(tmp_path_factory.mktemp("primary")) as primary:
+    with real_primary() as primary:
         settings = {"dns": {"servers": [dns]}}
         appliance = Appliance(tmp_path_factory.mktemp("mx"), settings, bound_to(DOMAINS, primary.port)).start()
         yield appliance, primary

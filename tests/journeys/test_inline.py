@@ -26,8 +26,8 @@ GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
 @pytest.fixture(scope="module")
-def tls_primary(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Primary]:
-    with real_primary(tmp_path_factory.mktemp("primary"), tls=certificates.chain) as running:
+def tls_primary(certificates: Certificates) -> Iterator[Primary]:
+    with real_primary(tls=certificates.chain) as running:
         yield running
 
 

@@ -74,8 +74,8 @@ def milters(tmp_path_factory: pytest.TempPathFactory, clamd_address: str, key: K
 
 
 @pytest.fixture(scope="module")
-def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Primary]:
-    with real_primary(tmp_path_factory.mktemp("primary")) as running:
+def primary() -> Iterator[Primary]:
+    with real_primary() as running:
         yield running
 
 
