@@ -22,6 +22,7 @@ Trouble
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from backupmx.queue.entry import Claim, QueueTrouble
 from backupmx.relay.attempt import Means, attempt, give_up, is_too_old
@@ -75,12 +76,12 @@ class Feed:
         """The hop rests; mail older than `lifetime` does not wait for it."""
         why = self.means.health.state(self.hop.text).error or "next hop is down"
         while not self._stopping:
-            claims = await self._claim(_EXPIRED_BATCH)
+            claims = [claim for claim in await self._claim(_EXPIRED_BATCH) if claim.id not in self._hand]
             old = [claim for claim in claims if is_too_old(claim, self.means)]
             await self.means.queue.give_back([claim for claim in claims if claim not in old])
             for claim in old:
                 await give_up(claim, why, self.means)
-            if len(old) < _EXPIRED_BATCH:
+            if not old:
                 return
 
     async def _fetch(self) -> None:
@@ -95,16 +96,20 @@ class Feed:
                     await self._movement()
                     continue
                 self._again = False
-                claims = await self._claim(room)
-                for claim in claims:
-                    await self._begin(claim)
-                more = len(claims) == room
+                more = await self._begin_some(room)
         except QueueTrouble as trouble:
             self.means.journal.queue_trouble(str(trouble))
 
-    async def _claim(self, room: int) -> list[Claim]:
-        claims = await self.means.queue.claim(self.hop.text, room, self.means.clock(), self.means.settings.lease)
-        return [claim for claim in claims if claim.id not in self._hand]
+    async def _begin_some(self, room: int) -> bool:
+        """A handful of attempts.  False: nothing is due.  Fewer than `room` says nothing: they may be large."""
+        claims = await self._claim(room)
+        for claim in claims:
+            if claim.id not in self._hand:
+                await self._begin(claim)
+        return bool(claims)
+
+    async def _claim(self, most: int) -> Sequence[Claim]:
+        return await self.means.queue.claim(self.hop.text, most, self.means.clock(), self.means.settings.lease)
 
     def _capacity(self) -> int:
         if not self.hop.connects:

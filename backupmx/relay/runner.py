@@ -132,6 +132,7 @@ class Relay:
                     continue
                 if not self.health.resting(due.next_hop):
                     feed.nudge()
+                    longest = _AFTER_TROUBLE  # it may meet trouble with the queue
                 elif schedule.expired(due.oldest, now, means.settings.lifetime):
                     await feed.give_up_old()
             return min(longest, await self._until_next(now))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backupmx.queue.entry import State
 from backupmx.route import transport_map
 from backupmx.route.routes import Routes
@@ -35,6 +37,16 @@ async def test_many_messages(tmp_path: Path) -> None:
         assert await s.states() == {}
     assert sorted(t.content[6:23].decode() for t in peer.taken) == sorted(ids)
     assert 1 < peer.connections <= 20
+
+
+async def test_handfuls_bounded_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue hands out few large messages at a time; the rest follows at once, not half a minute later."""
+    monkeypatch.setattr("backupmx.queue.stock._AT_ONCE", 1)
+    async with Peer() as peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}") as s:
+        await asyncio.gather(*(s.put("u@example.jp") for _ in range(50)))
+        await until(lambda: len(peer.taken) == 50)
+        await s.settled()
+        assert await s.states() == {}
 
 
 async def test_one_probe_for_a_dead_hop(tmp_path: Path) -> None:
