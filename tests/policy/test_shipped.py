@@ -1,12 +1,14 @@
 """The shipped policy is tested like code: it loads, it means what its comments say, it travels with the package."""
 
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
-from backupmx.config import Config, load
+from backupmx.config import Checks, Config, load
 from backupmx.mail.message import Content, canonical
 from backupmx.operate.cli.init import SHIPPED, command, shipped
 from backupmx.operate.tables import read_table
@@ -36,12 +38,21 @@ def test_configuration_loads() -> None:
     assert (config.state_dir, config.user) == ("/var/spool/backupmx", "backupmx")
 
 
+def sections() -> list[tuple[str, type[BaseModel]]]:
+    """The tables of the file: [smtp], [checks.virus] ..."""
+    names = ("smtp", "relay", "rules", "queue", "quarantine", "dns", "log")
+    plain = [(name, Config.model_fields[name].annotation) for name in names]
+    checks = Checks.model_fields.items()
+    inner = [(f"checks.{name}", f.annotation) for name, f in checks if isinstance(f.default, BaseModel)]
+    return [(name, model) for name, model in (*plain, *inner) if isinstance(model, type)]
+
+
 def test_configuration_names_every_supported_key() -> None:
     """Each key that this version honours stands in the shipped file, set or in a comment."""
     text = (SHIPPED / "backupmx.toml").read_text("utf-8")
     not_yet = {"proxy_protocol_from", "xclient_from", "etrn_from"}
-    for section in ("smtp", "relay", "rules", "queue", "quarantine", "dns", "log"):
-        for key in set(Config.model_fields[section].annotation.model_fields) - not_yet:  # type: ignore[union-attr]
+    for section, model in sections():
+        for key in set(model.model_fields) - not_yet:
             body = text.split(f"\n[{section}]\n")[1].split("\n[")[0]
             assert re.search(rf"^(# )?{key} = ", body, re.MULTILINE), f"{section}.{key}"
 
@@ -53,8 +64,8 @@ def test_configuration_comments_tell_the_default() -> None:
         Config.model_validate({"hostname": "a.example", "relay": {"transport_map": "t"}}),
     )
     text = (SHIPPED / "backupmx.toml").read_text("utf-8")
-    for section in ("smtp", "relay", "rules", "queue", "quarantine", "dns", "log"):
-        mine, theirs = getattr(config, section), getattr(defaults, section)
+    for section, _ in sections():
+        mine, theirs = attrgetter(section)(config), attrgetter(section)(defaults)
         for key in type(mine).model_fields:
             if getattr(mine, key) != getattr(theirs, key):
                 assert re.search(rf"^{key} = .*[Dd]efault", text, re.MULTILINE), f"{section}.{key}"
