@@ -24,35 +24,35 @@ and its `on_error` decides:
 
 Trouble
     none for the caller.  A milter that is away or breaks off is told to the
-    journal once a minute, and once when it answers again.
+    journal once a minute, and once when it answers again; one that does so
+    again and again is left alone for a while (milter_listed).
 
 RFC 5321 4.5.3.2.6: the client waits ten minutes for our reply.  All milters
 together get nine.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
+from backupmx.check.breaker import EngineState
 from backupmx.check.field import plain
 from backupmx.check.finding import Mail, Seen
 from backupmx.check.milter_draft import Draft, apply, draft
+from backupmx.check.milter_listed import Listed, Milter
 from backupmx.check.milter_macros import Macros
-from backupmx.check.milter_replay import Said, replay
-from backupmx.config import Config, OnError
+from backupmx.check.milter_replay import Said
+from backupmx.config import Config
 from backupmx.journal import Journal
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
-from backupmx.net.milter import Endpoint, MilterLost, MilterTrouble, Timeouts, dialogue
+from backupmx.net.milter import Endpoint, MilterTrouble, Timeouts
 from backupmx.net.milter_answers import TRY_AGAIN, Discard, Refuse
 
 TOGETHER = 540.0
-_AT_ONCE = 50
-"""Messages that one process shows a milter at once: more would only fill its backlog."""
 
 _UNAVAILABLE = Reply(550, "5.7.1", "Service unavailable")  # milter_default_action = reject
 _WORDS = {Fate.REJECT: "reject", Fate.DEFER: "reject", Fate.DISCARD: "discard", Fate.HOLD: "hold"}
@@ -60,16 +60,6 @@ _WORDS = {Fate.REJECT: "reject", Fate.DEFER: "reject", Fate.DISCARD: "discard", 
 
 Refused: TypeAlias = tuple[Recipient, str]
 """A recipient that a milter did not want while it took others, and its words: "milter NAME said: 550 5.7.1 ..."."""
-
-
-@dataclass(frozen=True, slots=True)
-class Milter:
-    """One section [[milter]]."""
-
-    name: str
-    endpoint: Endpoint
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    on_error: OnError = "accept"
 
 
 class Shown(Protocol):
@@ -119,12 +109,17 @@ class Milters:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.all = tuple(milters)
+        self._listed = tuple(Listed(milter) for milter in self.all)
         self._hostname, self._journal, self._largest, self._clock = hostname, journal, largest, clock
         self._down: set[str] = set()
-        self._turns = {milter.name: asyncio.Semaphore(_AT_ONCE) for milter in self.all}
 
     def __bool__(self) -> bool:
         return bool(self.all)
+
+    @property
+    def states(self) -> tuple[EngineState, ...]:
+        """Which of them this process holds to be up or away, since when and why."""
+        return tuple(listed.state for listed in self._listed)
 
     async def run(self, mail: Mail, hidden: int, trace: int, shown: Shown, places: Places) -> Milked:
         """Ask them all, or up to one that settles it.
@@ -134,8 +129,9 @@ class Milters:
         macros = Macros(mail, self._hostname, places.next_hop)
         so_far = _SoFar(mail, draft(mail.message, mail.envelope, hidden, trace))
         until = self._clock() + TOGETHER
-        for milter in self.all:
-            verdict = await self._one(milter, so_far, macros, shown, places, until)
+        for listed in self._listed:
+            milter = listed.milter
+            verdict = await self._one(listed, so_far, macros, shown, places, until)
             if verdict.fate is not Fate.ACCEPT:
                 so_far.verdict = so_far.verdict.joined(verdict)
                 self._act(milter, so_far, verdict)
@@ -144,12 +140,13 @@ class Milters:
         return so_far.milked()
 
     async def _one(
-        self, milter: Milter, so_far: "_SoFar", macros: Macros, shown: Shown, places: Places, until: float
+        self, listed: Listed, so_far: "_SoFar", macros: Macros, shown: Shown, places: Places, until: float
     ) -> Verdict:
         """One milter: its word, and its edits made."""
-        started = self._clock()
+        started, milter = self._clock(), listed.milter
         try:
-            said, leading_space = await self._ask(milter, so_far, macros, until)
+            left = max(0.0, until - started)
+            said, leading_space = await listed.ask(so_far.mail, so_far.draft, macros, self._largest, left)
         except MilterTrouble as trouble:
             self._lost(milter, so_far.mail.queue_id, trouble, self._clock() - started)
             return without(milter, str(trouble))
@@ -168,18 +165,6 @@ class Milters:
             )  # fmt: skip
         so_far.refuse(milter.name, said.refused)
         return self._edit(milter, said, leading_space, so_far, shown, places)
-
-    async def _ask(self, milter: Milter, so_far: "_SoFar", macros: Macros, until: float) -> tuple[Said, bool]:
-        try:
-            async with (
-                asyncio.timeout(max(0.0, until - self._clock())),
-                self._turns[milter.name],
-                dialogue(milter.endpoint, milter.timeouts) as open_dialogue,
-            ):
-                said = await replay(open_dialogue, so_far.mail, so_far.draft, macros, self._largest)
-                return said, open_dialogue.terms.leading_space
-        except TimeoutError:
-            raise MilterLost(f"not done after {TOGETHER:g} s for all milters") from None
 
     def _edit(
         self, milter: Milter, said: Said, leading_space: bool, so_far: "_SoFar", shown: Shown, places: Places

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from backupmx.check import milters
 from backupmx.check.finding import Findings, Mail
+from backupmx.check.milter_listed import Milter
 from backupmx.check.run import build
 from backupmx.check.spam import SpamEngine
 from backupmx.check.spam_spamd import Spamd
@@ -156,7 +157,7 @@ def present(places: Sequence[Place]) -> list[Place]:
 async def _try(place: Place, wish: Wish, hostname: str) -> Service | None:
     """None: nobody is there."""
     if place.kind == "milter":
-        milter = milters.Milter(place.name, Endpoint.parse(place.address), Timeouts(_SECONDS, _SECONDS, _SECONDS))
+        milter = Milter(place.name, Endpoint.parse(place.address), Timeouts(_SECONDS, _SECONDS, _SECONDS))
         service = await _milter(milter, False, wish, hostname)
         stanza = f'[[milter]]\nname = "{place.name}"\naddress = "{place.address}"\n'
     elif place.name == "clamd":
@@ -200,7 +201,7 @@ async def _engine(
     return Service("engine", engine.name, address, listed, True, version, seconds, found)
 
 
-async def _milter(milter: milters.Milter, listed: bool, wish: Wish, hostname: str) -> Service:
+async def _milter(milter: Milter, listed: bool, wish: Wish, hostname: str) -> Service:
     started, address = time.monotonic(), str(milter.endpoint)
     try:
         async with dialogue(milter.endpoint, milter.timeouts) as opened:
@@ -212,7 +213,7 @@ async def _milter(milter: milters.Milter, listed: bool, wish: Wish, hostname: st
     return Service("milter", milter.name, address, listed, True, f"milter protocol {version}", seconds, found)
 
 
-async def _marks(milter: milters.Milter, wish: Wish, what: str, hostname: str) -> bool:
+async def _marks(milter: Milter, wish: Wish, what: str, hostname: str) -> bool:
     """Whether a milter refuses, holds, discards or marks the test message."""
     mail, shown = wish.mail(what), _Open()
     milked = await milters.Milters([replace(milter, on_error="accept")], hostname, silent()).run(

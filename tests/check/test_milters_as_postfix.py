@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from backupmx.check.finding import Mail
-from backupmx.check.milters import Milter, Milters
+from backupmx.check.milter_listed import Milter
+from backupmx.check.milters import Milters
 from backupmx.journal import silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message

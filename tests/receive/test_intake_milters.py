@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backupmx.check.milters import Milter, Milters
+from backupmx.check.milter_listed import Milter
+from backupmx.check.milters import Milters
 from backupmx.check.run import Checks
 from backupmx.config import Checks as CheckSettings
 from backupmx.journal import Journal, silent
