@@ -35,6 +35,8 @@ class Decision:
     """Its argument; for REJECT what the client reads."""
     header: bytes
     """The logical header, or the body line, that the rule matched."""
+    where: Where = "header"
+    """header, body, or added: by a check or a milter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Ruling:
             return Edit(subject)
         else:
             self._go_on(word, argument, hit)
-        self.decisions.append(Decision(hit.table.name, hit.rule.line, word, said, subject))
+        self.decisions.append(Decision(hit.table.name, hit.rule.line, word, said, subject, where))
         if word in ("IGNORE", "STRIP"):
             return Edit(None)
         if word == "REPLACE":
