@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "the whole job on one screen, with the embedded defaults",
     "check": "is it right? the configuration; engines and milters",
     "replay-headers": "what the header rules do to a message, offline",
+    "explain": "the whole policy on one message, with engines and DNS; nothing is queued",
     "status": "are the primaries up, what waits for them, since when",
     "route": "next hops of an address and the line that chose them",
     "lint": "mistakes in rule files",
