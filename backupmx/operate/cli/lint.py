@@ -37,7 +37,8 @@ def command(tables: tuple[str, ...], role: Role, as_json: bool, config_file: str
     for finding in dict.fromkeys(findings):
         click.echo(json.dumps(_object(finding)) if as_json else str(finding))
     if not as_json and not unreadable:
-        click.echo(f"{len(named)} tables, {len(dict.fromkeys(findings)) or 'no'} findings", err=True)
+        tables_read = "1 table" if len(named) == 1 else f"{len(named)} tables"
+        click.echo(f"{tables_read}, {len(dict.fromkeys(findings)) or 'no'} findings", err=True)
     sys.exit(2 if unreadable else 1 if findings else 0)
 
 

@@ -178,9 +178,9 @@ class _Run:
         """What many messages add up to: one line a rule, then the fates."""
         _say("")
         for rule, hits in sorted(self.hits.items()):
-            _say(f"{rule}: {hits} hits in {self.in_messages[rule]} messages")
+            _say(f"{rule}: {_count(hits, 'hit')} in {_count(self.in_messages[rule], 'message')}")
         fates = ", ".join(f"{count} {fate}" for fate, count in self.fates.most_common())
-        _say(f"{self.messages} messages: {fates or 'none'}")
+        _say(f"{_count(self.messages, 'message')}: {fates or 'none'}")
         if self.other is not None:
             _say(f"{self.different} of them judged differently")
 
@@ -235,6 +235,10 @@ def whole(raw: bytes) -> bytes:
 def _warnings(tables: Tables) -> list[str]:
     every = (tables.header, tables.mime, tables.nested, tables.body, tables.milter)
     return list(dict.fromkeys(warning for table in every for warning in table.warnings))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _say(line: str) -> None:
