@@ -69,32 +69,60 @@ def passed(spf: str = "pass (sender.example)") -> list[dict[str, str]]:
 def test_findings(file: str, events: list[dict[str, str]], ok: bool) -> None:
     """What the checks saw must be what the sample expects of each of them."""
     step = Step("t")
-    compare_findings(BY_FILE[file], events, step)
+    same = [{"check": e["check"], "seen": e["seen"]} for e in events]
+    compare_findings(BY_FILE[file], events, {"findings": same}, step)
     assert ok == step.ok
 
 
-TABLE = "# comment\n/^X\\-Spam\\-Flag:\\s+YES/m        DISCARD\n"
-RULED = {"event": "ruled", "rule": "header_checks:2", "action": "discard", "header": "X-Spam-Flag: YES"}
+def test_explain_must_find_what_the_appliance_found() -> None:
+    """A check that `backupmx explain` sees otherwise than the appliance did is said."""
+    step = Step("t")
+    events = [found("virus", "clean"), found("spam", "clean"), *passed()]
+    compare_findings(BY_FILE["clean.eml"], events, {"findings": [{"check": "virus", "seen": "found"}]}, step)
+    assert not step.ok
+
+
+TABLE = """# comment
+/^From:\\s*<>/m                  DISCARD
+/^X\\-Spam\\-Flag:\\s+YES/m        DISCARD
+/^X\\-Virus\\-Status:\\s+Yes/m     DISCARD
+/^X\\-Virus\\-Scanned:/m         IGNORE
+"""
+RULED = {"event": "ruled", "rule": "/etc/header_checks:3", "action": "discard", "header": "X-Spam-Flag: YES"}
+VIRUS = {"event": "ruled", "rule": "/etc/header_checks:4", "action": "discard", "header": "X-Virus-Status: Yes (E)"}
+
+
+def decision(line: int, action: str, header: str) -> dict[str, object]:
+    return {"table": "/etc/header_checks", "line": line, "action": action, "header": header}
+
+
+FLAGGED = [decision(3, "DISCARD", "X-Spam-Flag: YES")]
+SCANNED = decision(5, "IGNORE", "X-Virus-Scanned: e")
+INFECTED = [SCANNED, decision(4, "DISCARD", "X-Virus-Status: Yes (E)")]
 
 
 @pytest.mark.parametrize(
-    ("file", "replayed", "events", "ok"),
+    ("file", "theirs", "ours", "events", "ok"),
     [
-        ("flagged-elsewhere.eml", [("header_checks:2", "DISCARD", "X-Spam-Flag")], [RULED], True),
-        ("flagged-elsewhere.eml", [("header_checks:3", "DISCARD", "X-Spam-Flag")], [], False),  # another line
-        ("flagged-elsewhere.eml", [("header_checks:2", "IGNORE", "X-Spam-Flag")], [], False),
-        ("flagged-elsewhere.eml", [], [], False),
-        ("gtube.eml", [], [RULED], True),
-        ("gtube.eml", [], [], False),
-        ("clean.eml", [], [], True),
-        ("clean.eml", [], [RULED], False),
+        ("flagged-elsewhere.eml", FLAGGED, [], [RULED], True),
+        ("flagged-elsewhere.eml", FLAGGED, [], [], False),  # the appliance did not say so
+        ("flagged-elsewhere.eml", [decision(2, "DISCARD", "X-Spam-Flag: YES")], [], [RULED], False),  # another line
+        ("flagged-elsewhere.eml", [decision(3, "IGNORE", "X-Spam-Flag: YES")], [], [], False),
+        ("flagged-elsewhere.eml", [], [], [], False),
+        ("flagged-elsewhere.eml", [], FLAGGED, [RULED], False),  # ours, not the client's
+        ("eicar.eml", [], INFECTED, [VIRUS], True),
+        ("eicar.eml", [], INFECTED[1:], [VIRUS], False),  # our X-Virus-Scanned was not removed
+        ("eicar.eml", INFECTED, [], [VIRUS], False),
+        ("eicar.eml", [], [SCANNED], [], False),
     ],
 )
-def test_rules(file: str, replayed: list[tuple[str, str, str]], events: list[dict[str, str]], ok: bool) -> None:
-    """The rules that acted must be those expected, by line, action and header."""
+def test_rules(
+    file: str, theirs: list[dict[str, object]], ours: list[dict[str, object]], events: list[dict[str, str]], ok: bool
+) -> None:
+    """The rules that acted must be those expected, by line, action and header, and the log must name them."""
     step = Step("t")
-    compare_rules(BY_FILE[file], replayed, events, TABLE, step)
-    assert ok == step.ok
+    compare_rules(BY_FILE[file], events, {"rules": theirs, "rules_on_ours": ours}, TABLE, step)
+    assert step.ok == ok
 
 
 @pytest.mark.parametrize(
@@ -111,8 +139,16 @@ def test_rules(file: str, replayed: list[tuple[str, str, str]], events: list[dic
 def test_verdict(file: str, event: dict[str, str], ok: bool) -> None:
     """What was delivered must have been meant to be, and what was discarded too."""
     step = Step("t")
-    compare_verdict(BY_FILE[file], event, step)
+    explained = {"action": "accept" if BY_FILE[file].delivered else "discard"}
+    compare_verdict(BY_FILE[file], event, explained, step)
     assert ok == step.ok
+
+
+def test_explain_must_say_what_the_appliance_did() -> None:
+    """A verdict of `backupmx explain` that is not the appliance's is said."""
+    step = Step("t")
+    compare_verdict(BY_FILE["clean.eml"], {"event": "delivered", "reason": "250 ok"}, {"action": "discard"}, step)
+    assert not step.ok
 
 
 def arrived(results: str = "spf=pass; dkim=none; dmarc=pass", to: str = OWNER) -> Received:

@@ -4,7 +4,7 @@ A real `backupmx serve` runs as a process of its own on loopback, with the
 shipped policy as `backupmx init` writes it.  Around it stands a small world:
 two primaries, and a DNS server that knows the senders' domains.  The demo is
 their client and their operator: it sends the samples by SMTP, reads the
-appliance's log, asks `backupmx replay-headers`, `queue list`, `flush` ... and
+appliance's log, asks `backupmx explain`, `queue list`, `flush` ... and
 compares everything with what it expected, to the byte where that matters.
 
     run         from the empty folder to the last line

@@ -4,18 +4,22 @@ What is compared, and where each fact comes from:
 
     the reply      the SMTP dialogue
     findings       the appliance's log, events "found"
-    rules          `backupmx replay-headers --json` for the client's headers,
-                   the log's "ruled" for the fields our checks added
+    rules          `backupmx explain --json`; those that Postfix logs, in the log
     verdict        the log's "judged", or "delivered"
     arrival        what the primary holds, byte for byte
+
+`explain` is asked about the same octets from the same client: its verdict and
+findings must be those of the appliance that really took the message.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from backupmx.operate.demo import arrival, client, samples, served
 from backupmx.operate.demo.primary import Primary, Received
 from backupmx.operate.demo.samples import Rule, Sample
-from backupmx.operate.demo.scene import Scene
+from backupmx.operate.demo.scene import DOOR, Scene
 from backupmx.operate.demo.served import Event, Served
 from backupmx.operate.demo.step import Step, Trouble
 
@@ -26,6 +30,9 @@ _ENDS = ("delivered", "deferred", "kept_refused", "bounced", "judged")
 
 Hit = tuple[str, str, str]
 """header_checks:LINE, action, header name."""
+
+Explained = Mapping[str, Any]
+"""What `backupmx explain --json` prints."""
 
 
 def act(sample: Sample, scene: Scene, appliance: Served, primary: Primary, step: Step) -> None:
@@ -40,17 +47,20 @@ def act(sample: Sample, scene: Scene, appliance: Served, primary: Primary, step:
         raise Trouble("the reply names no queue id")
     end = appliance.wait_for_event(answer.queue_id, *_ENDS)
     events = [e for e in appliance.events if e.get("queue_id") == answer.queue_id]
-    compare_findings(sample, events, step)
-    compare_rules(sample, _replayed(sample, scene), events, scene.header_checks.read_text("utf-8"), step)
-    compare_verdict(sample, end, step)
+    explained = explain(sample, content, scene)
+    compare_findings(sample, events, explained, step)
+    compare_rules(sample, events, explained, scene.header_checks.read_text("utf-8"), step)
+    compare_verdict(sample, end, explained, step)
     compare_arrival(sample, content, received(primary, answer.queue_id), step)
 
 
-def compare_findings(sample: Sample, events: list[Event], step: Step) -> None:
+def compare_findings(sample: Sample, events: list[Event], explained: Explained, step: Step) -> None:
     found = {e["check"]: e for e in events if e["event"] == "found"}
     for check, event in found.items():
         words = [w for w in dict.fromkeys((event["seen"], event["detail"])) if w != "neutral"]  # neutral: facts alone
         step.tell("finding", f"{check}: {', '.join(words)} ({event['engine']})")
+    same = {f["check"]: f["seen"] for f in explained["findings"]}
+    step.expect("findings of backupmx explain", {check: event["seen"] for check, event in found.items()}, same)
     if sample.seen:
         step.expect("findings", dict(sample.seen), {c: found[c]["seen"] for c in sample.seen if c in found})
         results = [f"{check}={event['detail'].partition(' ')[0]}" for check, event in found.items()]
@@ -60,22 +70,22 @@ def compare_findings(sample: Sample, events: list[Event], step: Step) -> None:
         step.expect("findings", [], sorted(found))
 
 
-def compare_rules(sample: Sample, replayed: list[Hit], events: list[Event], table: str, step: Step) -> None:
-    """The client's headers by replay, our own fields by the log, each with the line of the file."""
-    logged = [_as_hit(e["rule"], e["action"], e["header"]) for e in events if e["event"] == "ruled"]
-    own = [hit for hit in logged if hit not in replayed]
-    for rule, action, header in replayed:
-        step.tell("rule", f"{rule} {action} {header}, sent by the client")
-    for rule, action, header in own:
-        step.tell("rule", f"{rule} {action} {header}, added by our check")
-    step.expect("rules on the client's headers", [_hit(rule, table) for rule in sample.rules], replayed)
-    step.expect("rules on our own fields", [_hit(sample.own_rule, table)] if sample.own_rule else [], own)
+def compare_rules(sample: Sample, events: list[Event], explained: Explained, table: str, step: Step) -> None:
+    """Each rule by its line in the file, on the client's headers and on the fields our checks added."""
+    theirs, ours = _hits(explained["rules"]), _hits(explained["rules_on_ours"])
+    _tell_rules(theirs, "sent by the client", step)
+    _tell_rules(ours, "added by our checks", step)
+    step.expect("rules on the client's headers", [_hit(rule, table) for rule in sample.rules], theirs)
+    step.expect("rules on our own fields", [_hit(rule, table) for rule in sample.own_rules], ours)
+    logged = _hits([e for e in events if e["event"] == "ruled"])
+    step.expect("rules in the log", [hit for hit in (*theirs, *ours) if hit[1] != "IGNORE"], logged)
 
 
-def compare_verdict(sample: Sample, end: Event, step: Step) -> None:
+def compare_verdict(sample: Sample, end: Event, explained: Explained, step: Step) -> None:
     verdict = "accept" if end["event"] == "delivered" else str(end.get("fate", end["event"]))
     step.tell("verdict", f"{verdict} ({in_short(end['reason'])})")
     step.expect("the verdict", "accept" if sample.delivered else "discard", verdict)
+    step.expect("the verdict of backupmx explain", verdict, explained["action"])
 
 
 def compare_arrival(sample: Sample, content: bytes, arrived: list[Received], step: Step) -> None:
@@ -100,17 +110,16 @@ def received(primary: Primary, queue_id: str) -> list[Received]:
     return [m for m in primary.received if mark in arrival.value_of(m.content, "Received")]
 
 
-def _replayed(sample: Sample, scene: Scene) -> list[Hit]:
-    """What `replay-headers` says of the file, with the demo's own configuration."""
-    ran = served.run("replay-headers", str(scene.folder / "samples" / sample.file), "--json", config=scene.config)
-    if ran.status != 0:
-        raise Trouble(f"replay-headers: status {ran.status}: {ran.err.strip()}")
-    decisions = [d for judged in ran.objects() for d in judged["decisions"]]
-    return [_as_hit(f"{d['table']}:{d['line']}", d["action"], d["header"]) for d in decisions]
-
-
-def _as_hit(rule: str, action: str, header: str) -> Hit:
-    return in_short(rule), action.upper(), header.partition(":")[0]
+def explain(sample: Sample, content: bytes, scene: Scene) -> Explained:
+    """What `explain` says of the octets we sent, with the demo's own configuration.  Raises Trouble."""
+    sent = scene.folder / "sent" / sample.file
+    sent.parent.mkdir(exist_ok=True)
+    sent.write_bytes(content)
+    who = ("--client", DOOR, "--helo", client.HELO, "--from", sample.sender, "--to", samples.OWNER)
+    ran = served.run("explain", str(sent), *who, "--json", config=scene.config)
+    if ran.status != 0 or len(ran.objects()) != 1:
+        raise Trouble(f"explain: status {ran.status}: {ran.err.strip()}")
+    return ran.objects()[0]
 
 
 def in_short(reason: str) -> str:
@@ -118,5 +127,21 @@ def in_short(reason: str) -> str:
     return re.sub(r"\S+/(header_checks:\d+)", r"\1", reason)
 
 
+def _hits(decisions: Sequence[Mapping[str, Any]]) -> list[Hit]:
+    """From explain's decisions ("table", "line") and the log's ("rule")."""
+    rules = [str(d.get("rule") or f"{d.get('table')}:{d.get('line')}") for d in decisions]
+    return [
+        (in_short(rule), d["action"].upper(), d["header"].partition(":")[0])
+        for rule, d in zip(rules, decisions, strict=True)
+    ]
+
+
 def _hit(rule: Rule, table: str) -> Hit:
     return f"header_checks:{samples.line_of(table, rule.pattern)}", rule.action, rule.header
+
+
+def _tell_rules(hits: list[Hit], whose: str, step: Step) -> None:
+    for action in dict.fromkeys(hit[1] for hit in hits):
+        lines = [(rule.rpartition(":")[2], header) for rule, done, header in hits if done == action]
+        headers = ", ".join(f"{header} (line {line})" for line, header in lines)
+        step.tell("rules", f"{action} {headers}, {whose}")

@@ -96,7 +96,7 @@ class Terminal:
         self._console.print(Text(last_line(right, of), style=style))
 
 
-_STYLES = {"finding": "cyan", "rule": "yellow", "verdict": "magenta", "primary": "green", "reply": "blue"}
+_STYLES = {"finding": "cyan", "rules": "yellow", "verdict": "magenta", "primary": "green", "reply": "blue"}
 
 
 def _told(step: Step) -> Table:
