@@ -313,6 +313,10 @@ class Connection(asyncio.Protocol):
             self._dirty = transaction.unfinished
             self._finish(transaction.result)
             return
+        if what is Next.HANG_UP:
+            self._finish(transaction.result)
+            self._end(f"host {self.peer} asked for content without MAIL")
+            return
         if what is Next.CONTENT:
             self._send_content(transaction)
         elif what is Next.DOT:

@@ -7,6 +7,8 @@ reply and says what must be done now:
     COMMAND   send `command` (a peer without PIPELINING)
     CONTENT   354, and somebody wants it: send the message and its dot
     DOT       354 for nobody: send a lone dot (RFC 2920 3.1)
+    HANG_UP   354 though MAIL was refused: it may hold recipients, and a dot
+              would bring them an empty message; every recipient has its reply
     DONE      every recipient has its reply
 
 After `lone_dot` or the content, LMTP answers once for each accepted recipient
@@ -39,6 +41,7 @@ class Next(Enum):
     COMMAND = auto()
     CONTENT = auto()
     DOT = auto()
+    HANG_UP = auto()
     DONE = auto()
 
 
@@ -138,6 +141,8 @@ class Transaction:
     def _answer_data(self, code: int, lines: list[bytes]) -> Next:
         wanted = self._mail_ok and self._accepted
         if code // 100 == 3:
+            if not self._mail_ok:
+                return Next.HANG_UP
             self._ends = len(self._accepted) if wanted and self._lmtp else 1
             return Next.CONTENT if wanted else Next.DOT
         if wanted:

@@ -44,7 +44,7 @@ __all__ = ["Relay", "RelaySettings"]
 _GATHER = 0.05
 # Passes are 50 ms apart: a lone message goes at once, under load a pass finds a handful and costs them little.
 _AFTER_TROUBLE = 1.0
-_LONGEST_SLEEP = 30.0
+_LONGEST_SLEEP = 10.0
 _TIDY = 1.0
 
 

@@ -37,6 +37,8 @@ class Peer:
     tls: ssl.SSLContext | None = None
     after_starttls: bytes | None = None
     """What it sends instead of a handshake; None: the handshake."""
+    sloppy: bool = False
+    """It takes RCPT and DATA without MAIL."""
     path: str = ""
     port: int = 0
     taken: list[Taken] = field(default_factory=list)
@@ -104,8 +106,12 @@ class Peer:
                 offered = [*self.extensions, *(["STARTTLS"] if self.tls and not tls else [])]
                 lines = [answer[4:] or "peer.example", *offered]
                 answer = "\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{x}" for n, x in enumerate(lines))
-            if verb == "RSET" or (verb == "MAIL" and answer.startswith("2")):
+            if verb == "RSET":
+                mail, rcpts = "", []
+            if verb == "MAIL" and answer.startswith("2"):
                 mail, rcpts = command, []
+            if verb == "RCPT" and not mail and not self.sloppy:
+                answer = "503 5.5.1 need MAIL"
             if verb == "RCPT" and answer.startswith("2"):
                 rcpts.append(command)
             if verb == "DATA" and answer.startswith("3") and not rcpts:
@@ -126,6 +132,7 @@ class Peer:
                     await self._say(writer, answer)
                 if good:
                     self.taken.append(Taken(mail, rcpts, content, tls, number))
+                mail, rcpts = "", []
             if verb == "QUIT":
                 return
 

@@ -57,6 +57,13 @@ def test_354_for_nobody() -> None:
     assert codes(one) == [550, 550]
 
 
+def test_354_without_mail() -> None:
+    """A server that refused MAIL and wants content all the same is left, before anybody gets an empty message."""
+    one = transaction()
+    assert answers(one, "450 250 250 354")[-1] is Next.HANG_UP
+    assert codes(one) == [450, 450]
+
+
 def test_data_refused() -> None:
     """DATA refused, also with a 2xx that no server should give: temporary for the accepted ones."""
     one, odd = transaction(), transaction()

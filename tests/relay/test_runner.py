@@ -1,6 +1,7 @@
 """relay/runner.py, feed.py, health.py, connections.py: what is due goes out, and what is down costs little."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from backupmx.queue.entry import State
 from backupmx.route import transport_map
 from backupmx.route.routes import Routes
-from tests.net.peers import STALL, Peer
+from tests.net.peers import CLOSE, STALL, Peer
 from tests.relay.scene import scene
 
 
@@ -262,3 +263,32 @@ async def test_broken_connections_are_a_dead_hop(tmp_path: Path) -> None:
         await s.settled()
         tried = sum(r.attempts for r in (await s.recipients()).values())
         assert (tried < 30, s.journal.counters["hop_down"]) == (True, 1)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_nothing_is_lost(tmp_path: Path, seed: int) -> None:
+    """Two primaries that break at random, at any command: in the end every message was taken by one of them."""
+    chance = random.Random(seed)
+
+    def moody(good: str) -> Callable[[str], str]:
+        bad = ["421 4.3.2 bye", "451 4.3.0 later", "450 4.2.0 not now", CLOSE, "nonsense"]
+        return lambda line: chance.choice(bad) if chance.random() < 0.15 else good
+
+    answers: dict[str, Any] = {
+        "GREETING": moody("220 hi"), "EHLO": moody("250 peer.example"), "MAIL": moody("250 ok"),
+        "RCPT": moody("250 ok"), "DATA": moody("354 go on"), "DOT": moody("250 2.0.0 ok"),
+    }  # fmt: skip
+    async with (
+        Peer(answers) as one,
+        Peer(answers, sloppy=True) as two,
+        scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{one.port}, [127.0.0.1]:{two.port}") as s,
+    ):
+        ids = [await s.put("u@example.jp", "v@example.jp") for _ in range(60)]
+        for _ in range(60):
+            await s.settled()
+            if not await s.queue.waiting():
+                break
+            s.pass_time(301)
+        assert await s.states() == {}
+    taken = {(t.content[6:23].decode(), rcpt[9:10]) for t in one.taken + two.taken for rcpt in t.rcpts}
+    assert taken == {(id, who) for id in ids for who in "uv"}
