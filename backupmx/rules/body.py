@@ -102,8 +102,8 @@ class Walk:
             line = bytes(self._data[at:end])
             if line[:2] == b"--":
                 self._ruling.spend(1)
-                if self._mime.boundary(line) and self._mime.state is State.BODY:
-                    self._offset = 0
+                if self._mime.boundary(line):
+                    self._behind_boundary(line)
             if table:
                 if self._silent(table, line):
                     self._offset += len(line) + 1
@@ -111,6 +111,17 @@ class Walk:
                     self._line(table, line, at, following)
             at = following
         return at
+
+    def _behind_boundary(self, line: bytes) -> None:
+        """Headers begin, or body goes on.  The rest of a long boundary line comes as a record of its own: no header."""
+        pieces = records(line)
+        if self._mime.state is State.MULTIPART and len(pieces) > 1:
+            if pieces[1]:
+                self._mime.broken()
+            else:
+                self._mime.blank()
+        if self._mime.state is State.BODY:
+            self._offset = 0
 
     def _next_dashes(self, at: int) -> int:
         """Where the next line begins that may be a boundary; the end when none is looked for."""

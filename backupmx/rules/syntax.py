@@ -138,6 +138,8 @@ def expression(text: bytes, kind: Kind) -> tuple[Expression, bytes]:
     at = start
     while at < len(text) and text[at] != delimiter:
         at += 2 if text[at] == 0x5C else 1
+    if kind == "regexp" and at == len(text) + 1:
+        at -= 2  # dict_regexp.c takes a backslash at the very end for the delimiter
     if delimiter == 0x5C or at >= len(text):
         shown = _shown(bytes([delimiter]))
         raise Unusable(f'no closing regexp delimiter "{shown}": ignoring this rule')

@@ -61,6 +61,13 @@ def test_regexp_knows_two_patterns_in_one_rule() -> None:
     assert (rule.second.source, rule.second.negated) == (b"b", True)
 
 
+def test_a_backslash_at_the_end_closes_a_regexp() -> None:
+    """As dict_regexp.c reads it; in a pcre table it does not."""
+    (rule,), _ = read(b"/a\\\n", "regexp")
+    assert rule.first is not None
+    assert (rule.first.source, read(b"/a\\\n")[0]) == (b"a", [])
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_table(text: bytes) -> None:
     """Whatever stands in the file: statements and warnings with a line, never an exception."""
