@@ -19,7 +19,7 @@ import math
 import re
 import time
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from backupmx.check.breaker import Breaker
@@ -85,7 +85,7 @@ class Spam:
     ) -> None:
         self.engine = engine
         self.breaker = Breaker(engine.name, engine.ping, journal or silent())
-        self._remembered: Remembered[Score] = Remembered(_REMEMBERED_SECONDS)
+        self._remembered: Remembered[Score] = Remembered(_REMEMBERED_SECONDS, most=2000)
         self._required, self._required_for = required, required_for or {}
         self._hostname = hostname
 
@@ -109,7 +109,8 @@ class Spam:
 
     async def _score(self, mail: Mail, authentication: Findings) -> tuple[Score, bool]:
         async def ask() -> Score:
-            return await self.breaker.run(lambda: self.engine.score(mail, authentication))
+            score = await self.breaker.run(lambda: self.engine.score(mail, authentication))
+            return replace(score, tests=score.tests[:_MOST_TESTS])
 
         if mail.message.size > self.engine.largest:
             raise TooLarge(f"{mail.message.size} octets, {self.engine.name} gets at most {self.engine.largest}")

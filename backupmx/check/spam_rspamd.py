@@ -23,6 +23,7 @@ deadline and bounds as the other engines (`wire`).
 Standards: https://docs.rspamd.com/developers/protocol; RFC 1945.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -60,8 +61,9 @@ class Rspamd:
         return score_of(*answer)
 
     def depends_on(self, mail: Mail) -> Hashable:
-        """Its settings may be a recipient's own."""
-        return (mail.client.address, mail.client.helo, mail.envelope.sender, mail.envelope.addresses)
+        """Its settings may be a recipient's own.  A digest: there may be a thousand recipients."""
+        who = (mail.client.address, mail.client.helo, mail.envelope.sender, *mail.envelope.addresses)
+        return hashlib.sha256(repr(who).encode("utf-8", "surrogatepass")).digest()
 
     async def ping(self) -> str:
         version, _ = await self._ask(b"GET /ping", b"", 0)

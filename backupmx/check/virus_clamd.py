@@ -17,7 +17,9 @@ remembered any longer.  It also tells how old they are.
 
 Why not FILDES?  It passes a file descriptor, but most messages are in no file,
 and it does not work over TCP.  Why not a session for several scans (IDSESSION)?
-Measured: a new Unix connection costs less than a tenth of clamd's own work.
+Measured (benchmarks/checks.py): with a connection each we need 1.02 to 1.14
+times as long as clamdscan --stream.  A session would spare 90 us of our 250,
+and want a second try whenever clamd has closed an idle one.
 
 Standards: clamd(8).
 """

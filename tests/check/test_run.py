@@ -339,6 +339,33 @@ async def test_mime_bombs_are_bounded() -> None:
     assert time.process_time() - started < 20
 
 
+async def test_a_thousand_signatures(key: Key) -> None:
+    """A thousand DKIM signatures and ARC sets cost what eight and none cost."""
+    sample = signed(mail(), key.private)
+    junk = [b"DKIM-Signature: v=1; a=rsa-sha256; d=d%d.test; s=s; h=from; bh=x; b=y" % n for n in range(1000)]
+    junk += [b"ARC-Seal: i=%d; a=rsa-sha256; cv=pass; d=d%d.test; s=s; b=y" % (n % 60, n) for n in range(1000)]
+    headers = (sample.message.headers[0], *junk, *sample.message.headers[1:])
+    dns = Counting()
+    findings = await build(configuration(EMBEDDED), dns, silent()).run(
+        Mail(Message(headers, sample.message.body), sample.envelope, sample.client)
+    )
+    dkim, arc = findings.of("dkim"), findings.of("arc")
+    assert dkim is not None
+    assert arc is not None
+    assert (len(dkim.results), "the first 8 of 1001" in dkim.detail, arc.facts["result"]) == (8, True, "fail")
+    assert len([name for name in dns.asked if "_domainkey" in name]) == 8
+
+
+class Counting(NoDns):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def lookup(self, name: str, rdtype: str) -> Answer:
+        self.asked.append(name)
+        return await super().lookup(name, rdtype)
+
+
 def test_finding_lookups() -> None:
     """A finding is found by its check; a check that is off has none."""
     finding = Finding("virus", "clamd", Seen.CLEAN, "clean")

@@ -29,13 +29,13 @@ SelfCheck 0
 
 
 @contextmanager
-def clamd(folder: Path, stream_max: int = STREAM_MAX) -> Iterator[tuple[str, str]]:
-    """-> its two addresses, as the configuration writes them, while it runs."""
+def clamd(folder: Path, stream_max: int = STREAM_MAX, more: str = "") -> Iterator[tuple[str, str]]:
+    """-> its two addresses, as the configuration writes them, while it runs.  `more`: lines of its configuration."""
     program = required("clamd")
     port = free_port()
     (folder / "db").mkdir()
     (folder / "db" / "test.ndb").write_text(f"Eicar-Test-Signature:0:*:{EICAR.hex()}\n")
-    configuration = _CONFIGURATION.format(folder=folder, port=port, stream_max=stream_max)
+    configuration = _CONFIGURATION.format(folder=folder, port=port, stream_max=stream_max) + more
     (folder / "clamd.conf").write_text(configuration)
     process = subprocess.Popen(
         [program, "-c", str(folder / "clamd.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
