@@ -20,8 +20,12 @@ from backupmx.operate.demo.screen import Plain
 BACKUPMX = Path(sys.executable).with_name("backupmx")
 
 
-def folders() -> set[str]:
-    return {p.name for p in Path(tempfile.gettempdir()).glob("backupmx-demo-*")}
+@pytest.fixture(autouse=True)
+def own_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the demo makes its folder: other demos may run on this machine."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return tmp_path
 
 
 def is_open(port: int) -> bool:
@@ -29,15 +33,14 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_in_a_pipe() -> None:
+def test_in_a_pipe(own_tmp: Path) -> None:
     """Every step is as expected, in plain text; nothing is left behind."""
-    before = folders()
     ran = subprocess.run([BACKUPMX, "demo", "--port", "0"], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")
     right, of = re.fullmatch(r"demo: (\d+) of (\d+) steps as expected", ran.stdout.splitlines()[-1]).groups()  # type: ignore[union-attr]
     assert right == of == str(len(re.findall(r"^\[ ?\d+/\d+\] ok ", ran.stdout, re.MULTILINE)))
     assert "\x1b" not in ran.stdout
-    assert folders() - before == set()
+    assert list(own_tmp.iterdir()) == []
 
 
 def test_on_a_terminal() -> None:
@@ -61,9 +64,8 @@ def test_on_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_ended_in_the_middle(number: signal.Signals) -> None:
+def test_ended_in_the_middle(number: signal.Signals, own_tmp: Path) -> None:
     """A demo that is told to stop takes its appliance, its servers and its folder along."""
-    before = folders()
     process = subprocess.Popen([BACKUPMX, "demo", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     port = int(re.search(r"127\.0\.0\.1:(\d+),", process.stdout.readline())[1])  # type: ignore[index]
@@ -76,7 +78,7 @@ def test_ended_in_the_middle(number: signal.Signals) -> None:
     process.stdout.close()
     assert process.wait(30) != 0
     assert not is_open(port)
-    assert folders() - before == set()
+    assert list(own_tmp.iterdir()) == []
 
 
 def test_a_policy_that_lets_spam_through(monkeypatch: pytest.MonkeyPatch) -> None:
