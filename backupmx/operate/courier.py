@@ -68,6 +68,8 @@ async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
                 await relay.reload(files.routes)
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
+            except QueueTrouble as trouble:
+                journal.reload_failed([f"waiting mail was not routed anew: {trouble}; reload again"])
         for helper in helpers:
             helper.cancel()
         await relay.stop(config.smtp.stop_timeout)
