@@ -95,6 +95,8 @@ class Smtp(Section):
     """How long dialogues may take to end when we are told to stop."""
     connection_limit: Annotated[int, Field(ge=1)] = 2000
     """Open connections a worker; more are told 421 4.7.0."""
+    client_connection_limit: Annotated[int, Field(ge=0)] = 50
+    """Of these, from one address; 0: no limit (Postfix: smtpd_client_connection_count_limit)."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Rate and connection limits do not apply to these networks (Postfix: mynetworks)."""
     tls_chain_files: tuple[str, ...] = ()

@@ -89,6 +89,8 @@ def smtp_settings(config: Config, spool_folder: str) -> SmtpSettings:
         recipient_limit=smtp.recipient_limit,
         timeout=smtp.timeout,
         connection_limit=smtp.connection_limit,
+        client_connection_limit=smtp.client_connection_limit,
         limit_exceptions=smtp.limit_exceptions,
         spool_folder=spool_folder,
+        min_free=config.queue.min_free,
     )

@@ -33,7 +33,7 @@ class SmtpSettings:
     connection_limit: int = 2000
     """Open connections of one worker."""
     client_connection_limit: int = 50
-    """Of these, from one address (Postfix smtpd_client_connection_count_limit)."""
+    """Of these, from one address (Postfix smtpd_client_connection_count_limit).  0: no limit."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Networks to which the connection limits and error_delay do not apply."""
     spool_folder: str = ""

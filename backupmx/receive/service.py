@@ -76,11 +76,12 @@ class Service:
         address, settings = session.client.address, self.settings
         self.sessions.add(session)
         self._from[address] = count = self._from.get(address, 0) + 1
-        if count <= settings.client_connection_limit and len(self.sessions) <= settings.connection_limit:
+        too_many = 0 < settings.client_connection_limit < count
+        if not too_many and len(self.sessions) <= settings.connection_limit:
             return None
         if address in self.spared:
             return None
-        whose = f" from {session.client}" if count > settings.client_connection_limit else ""
+        whose = f" from {session.client}" if too_many else ""
         return Reply(421, "4.7.0", f"{settings.hostname} Error: too many connections{whose}")
 
     def leave(self, session: "Wire") -> None:
