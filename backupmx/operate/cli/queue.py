@@ -6,10 +6,11 @@ wants an ID, or `--all --yes`.
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
+from backupmx.mail.message import Message
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
@@ -169,3 +170,42 @@ def return_(ids: tuple[str, ...], config_file: str | None) -> None:
     for target in (missing := with_queue(config, work)):
         unknown(target)
     sys.exit(1 if missing else 0)
+
+
+@command.command("export")
+@click.argument("id")
+@config_option
+def export(id: str, config_file: str | None) -> None:
+    """Write a message to standard output, as it would be relayed, byte for byte.  Status 1 when it is damaged."""
+
+    async def work(queue: SqliteQueue) -> tuple[Message, str] | None:
+        return await queue.message(id)
+
+    found = with_queue(load_config(config_file), work)
+    if found is None:
+        unknown(id)
+        sys.exit(1)
+    message, damage = found
+    for chunk in message.chunks():
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+    if damage:
+        click.echo(f"backupmx: {id} is damaged: {damage}; this is what is left of it", err=True)
+        sys.exit(1)
+
+
+@command.command("check")
+@config_option
+@json_option
+def check(config_file: str | None, as_json: bool) -> None:
+    """Read everything: database, checksums, body files.  A line for each fault; status 1 when there is one."""
+
+    async def work(queue: SqliteQueue) -> Sequence[str]:
+        return await queue.check()
+
+    faults = with_queue(load_config(config_file), work)
+    for fault in faults:
+        write_json({"fault": fault}) if as_json else click.echo(fault)
+    if not as_json:
+        click.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}" if faults else "The queue is sound.")
+    sys.exit(1 if faults else 0)

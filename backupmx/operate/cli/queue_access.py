@@ -45,3 +45,5 @@ async def _work(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> 
             await queue.close()
     except QueueTrouble as trouble:
         raise ConfigTrouble([f"{config.queue_store}: {trouble}"]) from None
+    finally:
+        bell.close()

@@ -1,0 +1,178 @@
+"""queue, quarantine: what waits and an operator's words on it, on a queue that no appliance works on."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backupmx.config import ConfigTrouble
+from backupmx.operate.cli import cli
+from backupmx.operate.cli.queue import queue_name, why_and_when
+from backupmx.queue.entry import VIRUS, HopState, NewEntry, State
+from backupmx.queue.sqlite import SqliteQueue, open_queue
+from tests.queue.samples import HOP, NOW, entry, wire
+
+CONFIGURATION = """\
+hostname = "mx2.example.net"
+state_dir = "state"
+[relay]
+transport_map = "transport.map"
+"""
+
+
+class Desk:
+    """A configuration, its queue, and the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "backupmx.toml"
+        self.config.write_text(CONFIGURATION)
+        (folder / "transport.map").write_text("example.jp smtp:[primary1.example.net]\n")
+        (folder / "state").mkdir()
+        self.store = f"sqlite:{folder}/state/queue.db"
+
+    def put(self, *entries: NewEntry) -> list[str]:
+        async def all_of_them(queue: SqliteQueue) -> list[str]:
+            for one in entries:
+                await queue.put(one)
+            return [one.id for one in entries]
+
+        return self.on_queue(all_of_them)
+
+    def on_queue(self, work: Callable[[SqliteQueue], Awaitable[list[str]]]) -> list[str]:
+        async def opened() -> list[str]:
+            queue = await open_queue(self.store)
+            try:
+                return await work(queue)
+            finally:
+                await queue.close()
+
+        return asyncio.run(opened())
+
+    def says(self, *words: str) -> Result:
+        return CliRunner().invoke(cli, [*words, "-c", str(self.config)])
+
+    def states(self, id: str) -> dict[str, str]:
+        lines = self.says("queue", "show", id).stdout.splitlines()
+        words = [line.split() for line in lines if line.startswith("recipient ")]
+        return {word[1]: word[2] for word in words}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_no_queue_yet(desk: Desk) -> None:
+    """Before the first start there is no queue, and a look at it makes none."""
+    result = desk.says("queue", "list")
+    assert isinstance(result.exception, ConfigTrouble)
+    assert "no queue here yet; `backupmx serve` makes it" in str(result.exception)
+
+
+def test_list(desk: Desk) -> None:
+    """`queue list --json` has a line a message, as postqueue -j; for people it is shorter; empty is said."""
+    first, second = desk.put(
+        entry("a@example.jp", "b@example.jp"), entry(state=State.HELD, reason="a rule", arrived=NOW + 1)
+    )
+    found = [json.loads(line) for line in desk.says("queue", "list", "--json").stdout.splitlines()]
+    assert [(m["queue_id"], m["queue_name"], m["sender"]) for m in found] == [
+        (first, "incoming", "sender@example.com"),
+        (second, "hold", "sender@example.com"),
+    ]
+    assert found[0]["arrival_time"] == int(NOW)
+    assert found[0]["recipients"][0] == {
+        "address": "a@example.jp", "next_hop": HOP, "delay_reason": "", "attempts": 0, "next_attempt": int(NOW),
+    }  # fmt: skip
+    assert found[1]["recipients"][0]["delay_reason"] == "a rule"
+    shown = desk.says("queue", "list").stdout
+    assert f"b@example.jp  via {HOP}" in shown
+    assert shown.endswith("2 messages in the queue\n")
+    desk.says("queue", "delete", "--all", "--yes")
+    assert desk.says("queue", "list").stdout == "The queue is empty.\n"
+
+
+def test_verbs(desk: Desk) -> None:
+    """hold, release, retry and delete work on a message or on one recipient of it; what does not apply is said."""
+    (id,) = desk.put(entry("a@example.jp", "b@example.jp"))
+    assert desk.says("queue", "hold", f"{id}:a@example.jp").exit_code == 0
+    assert desk.states(id) == {"a@example.jp": "held", "b@example.jp": "queued"}
+    refused = desk.says("queue", "release", f"{id}:b@example.jp")
+    assert (refused.exit_code, "is queued: release does not apply" in refused.stderr) == (1, True)
+    assert desk.says("queue", "release", id).exit_code == 0
+    assert desk.states(id) == {"a@example.jp": "queued", "b@example.jp": "queued"}
+    assert desk.says("queue", "delete", f"{id}:b@example.jp").exit_code == 0
+    assert desk.states(id) == {"a@example.jp": "queued"}
+    assert desk.says("queue", "retry", id).exit_code == 0
+    assert desk.says("queue", "delete", id).exit_code == 0
+    gone = desk.says("queue", "show", id)
+    assert (gone.exit_code, f"no message {id} in the queue" in gone.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("words", [("hold",), ("delete", "--all"), ("retry", "x", "--all"), ("return",)])
+def test_destroying_wants_a_word_more(desk: Desk, words: tuple[str, ...]) -> None:
+    """Nothing named, everything without --yes, both at once: wrong usage, and nothing happens."""
+    desk.put(entry())
+    assert desk.says("queue", *words).exit_code == 2
+    assert len(desk.says("queue", "list", "--json").stdout.splitlines()) == 1
+
+
+def test_export(desk: Desk) -> None:
+    """`queue export` writes the message byte for byte as it would be relayed."""
+    one = entry(body=b"\r\n\xff\xfe bytes\r\n")
+    (id,) = desk.put(one)
+    assert desk.says("queue", "export", id).stdout_bytes == wire(one.message)
+    assert desk.says("queue", "export", "nonsense").exit_code == 1
+
+
+def test_check(desk: Desk) -> None:
+    """`queue check` reads everything; a body file that is gone is a fault with its message's id, status 1."""
+    desk.put(entry())
+    assert (desk.says("queue", "check").stdout, desk.says("queue", "check").exit_code) == ("The queue is sound.\n", 0)
+    (large,) = desk.put(entry(body=b"\r\n" + b"x" * 400_000))
+    for path in (desk.config.parent / "state").rglob("*"):
+        if path.is_file() and path.stat().st_size > 300_000 and "queue.db" not in path.name:
+            path.unlink()
+    found = desk.says("queue", "check")
+    assert (found.exit_code, found.stdout.startswith(f"{large}: damaged: ")) == (1, True)
+
+
+def test_quarantine(desk: Desk) -> None:
+    """What a rule discarded is listed with its reason, released or deleted; a virus wants --force."""
+    spam, virus = desk.put(
+        entry(state=State.DISCARDED, reason="header_checks:3"),
+        entry(state=State.DISCARDED, reason=f"header_checks:4; {VIRUS}Eicar", arrived=NOW + 1),
+    )
+    found = [json.loads(line) for line in desk.says("quarantine", "list", "--json").stdout.splitlines()]
+    assert [(m["queue_id"], m["reason"]) for m in found] == [
+        (spam, "header_checks:3"),
+        (virus, f"header_checks:4; {VIRUS}Eicar"),
+    ]
+    assert "2 messages in quarantine" in desk.says("quarantine", "list").stdout
+    assert "header_checks:3" in desk.says("quarantine", "show", spam).stdout
+    assert desk.says("quarantine", "release", virus).exit_code == 1
+    assert desk.says("queue", "list").stdout == "The queue is empty.\n"
+    assert desk.says("quarantine", "release", spam).exit_code == 0
+    assert desk.says("quarantine", "release", virus, "--force").exit_code == 0
+    assert len(desk.says("queue", "list", "--json").stdout.splitlines()) == 2
+    assert desk.says("quarantine", "list").stdout == "Quarantine is empty.\n"
+
+
+def test_why_it_waits(desk: Desk) -> None:
+    """What waits for a next hop that is down has its error for a reason and its probe for a time; not what is held."""
+
+    async def look(queue: SqliteQueue) -> list[str]:
+        await queue.put(entry("a@example.jp"))
+        await queue.put(entry("b@example.jp", state=State.HELD, arrived=NOW + 1))
+        down = {HOP: HopState(HOP, False, NOW, "connection refused", NOW + 30, 1)}
+        up = {HOP: HopState(HOP, True, NOW, "", 0.0, 0)}
+        queued, held = await queue.waiting()
+        assert why_and_when(queued, queued.recipients[0], down) == ("connection refused", NOW + 30)
+        assert why_and_when(queued, queued.recipients[0], up) == ("", NOW)
+        assert why_and_when(held, held.recipients[0], down) == ("", NOW + 1)
+        assert queue_name(queued.recipients) == "incoming"
+        return []
+
+    desk.on_queue(look)
