@@ -136,3 +136,15 @@ def test_the_tree_is_frozen() -> None:
     config: Config = parse(SMALLEST, HERE)
     with pytest.raises(ValueError, match="frozen"):
         config.hostname = "x"  # type: ignore[misc]
+
+
+def test_what_is_left_of_a_wrong_configuration() -> None:
+    """Wrong settings have their defaults meanwhile, so that the files of the others can be read."""
+    with pytest.raises(ConfigTrouble) as caught:
+        parse(SMALLEST + '[smtp]\nworkrs = 2\ntimeout = "5 x"\nrecipient_limit = 200\n[milters]\n', HERE)
+    rest = caught.value.rest
+    assert rest is not None
+    assert (rest.smtp.timeout, rest.smtp.recipient_limit) == (300.0, 200)
+    with pytest.raises(ConfigTrouble) as caught:
+        parse('hostname = "mx2.example.net"\n', HERE)
+    assert caught.value.rest is None

@@ -1,0 +1,54 @@
+"""The supervisor's decisions; what it does to processes is in tests/journeys."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from backupmx.config import ConfigTrouble, parse
+from backupmx.operate.appliance import Appliance, changed_sections, obstacles
+from backupmx.operate.lock import lock
+
+TEXT = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "transport.map"\n'
+PATH = Path("/etc/backupmx/backupmx.toml")
+
+
+@pytest.mark.parametrize(
+    ("more", "fixed"),
+    [
+        ("", []),
+        ('on_refusal = "bounce"\n[checks]\ndeadline = "5s"\n[rules]\nstrict = false\n', []),
+        ("[smtp]\nworkers = 7\n[queue]\nmin_free = 1\n", ["smtp", "queue"]),
+        ('[log]\nformat = "json"\n', ["log"]),
+    ],
+)
+def test_what_a_reload_cannot_apply(more: str, fixed: list[str]) -> None:
+    """Ports, queue and log want a restart; rules, routes and checks do not."""
+    assert changed_sections(parse(TEXT, PATH), parse(TEXT + more, PATH)) == fixed
+
+
+def test_obstacles(tmp_path: Path) -> None:
+    """A running appliance and a taken port are told together, with the file they belong to."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config = parse(f'{TEXT}[smtp]\nlisten = ["127.0.0.1:{port}"]\n', tmp_path / "backupmx.toml")
+        mine = lock(config)
+        assert obstacles(config) == [
+            f"{tmp_path}/lock: another backupmx works on this queue; stop it first",
+            f"{tmp_path}/backupmx.toml: smtp.listen: 127.0.0.1:{port}: Address already in use",
+        ]
+    os.close(mine)
+
+
+def test_all_that_is_in_the_way(tmp_path: Path) -> None:
+    """A wrong key, a missing file and a taken port stop a start in one list."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        path = tmp_path / "backupmx.toml"
+        path.write_text(f'{TEXT}[smtp]\nlisten = ["127.0.0.1:{port}"]\nworkrs = 1\n')
+        with pytest.raises(ConfigTrouble) as caught:
+            Appliance(path)
+    assert [error.removeprefix(f"{tmp_path}/").partition(": ")[2][:12] for error in caught.value.errors] == [
+        "smtp.workrs:", "No such file", "smtp.listen:",
+    ]  # fmt: skip

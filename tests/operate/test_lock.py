@@ -1,0 +1,48 @@
+"""One appliance on one state directory."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from backupmx.config import Config, ConfigTrouble, parse
+from backupmx.operate.lock import becomes_free, is_running, lock
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    text = 'hostname = "mx2.example.net"\nstate_dir = "state"\n[relay]\ntransport_map = "x"\n'
+    return parse(text, tmp_path / "backupmx.toml")
+
+
+def test_nobody_there(config: Config) -> None:
+    """Without a state directory nobody works on it, and looking makes none."""
+    assert not is_running(config)
+    assert becomes_free(config, 0)
+    assert not config.state_path("").exists()
+
+
+def test_taken(config: Config) -> None:
+    """Who holds the lock is seen, keeps a second one out, and is gone when its last descriptor is."""
+    ours = lock(config)
+    assert is_running(config)
+    assert config.state_path("lock").read_text() == f"{os.getpid()}\n"
+    with pytest.raises(ConfigTrouble, match="another backupmx works on this queue"):
+        lock(config)
+    assert not becomes_free(config, 0)
+    inherited = os.dup(ours)
+    os.close(ours)
+    assert is_running(config)
+    os.close(inherited)
+    assert not is_running(config)
+    again = lock(config)
+    fcntl.flock(again, fcntl.LOCK_UN)
+    os.close(again)
+
+
+def test_no_place_for_it(config: Config) -> None:
+    """A state directory that cannot be is a sentence with its path."""
+    config.state_path("").parent.joinpath("state").write_text("a file\n")
+    with pytest.raises(ConfigTrouble, match=r"state/lock: .*; make it writable"):
+        lock(config)
