@@ -53,6 +53,7 @@ def test_every_mistake_at_once(serve: Serve, tmp_path: Path) -> None:
     assert len(lines) == len(expected), done.stderr
 
 
+@pytest.mark.slow
 def test_second_appliance(serve: Serve, tmp_path: Path) -> None:
     """A second appliance on the same queue, or on the same port, says so and ends with status 2; the first goes on."""
     mx = serve(bound_to(["example.jp"], free_port()))

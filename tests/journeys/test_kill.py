@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.appliance import Appliance, alive, kill
+from tests.journeys.appliance import Appliance, alive, bound_to, kill
+from tests.journeys.arrivals import subjects
 from tests.journeys.conftest import Serve
 from tests.journeys.patience import eventually
+from tests.journeys.primary import Primary
 from tests.journeys.traffic import Traffic
 from tests.neighbours.smtp_sink import SmtpSink, smtp_sink
 
@@ -56,6 +58,7 @@ def all_of_them(mx: Appliance) -> float:
     return when
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [a_worker, the_relay, the_supervisor, all_of_them])
 def test_kill(serve: Serve, sink: SmtpSink, victim: Callable[[Appliance], float]) -> None:
     """Three times in mid-traffic a part is killed: what read 250 arrives, what was refused does not."""
@@ -80,6 +83,27 @@ def test_kill(serve: Serve, sink: SmtpSink, victim: Callable[[Appliance], float]
     first = {id: min(d.when for d in sink.messages() if d.values("Subject") == [id]) for id in twice}
     assert [id for id, when in first.items() if not any(k - ON_THE_WAY < when <= k + 1 for k in killed)] == []
     assert "Traceback" not in mx.log
+
+
+@pytest.mark.slow
+def test_kill_before_a_real_primary(serve: Serve, primary: Primary) -> None:
+    """The same before a real Postfix, each part once in random order: all that read 250 is in its mailbox, whole."""
+    mx = serve(bound_to(["example.jp"], primary.port), smtp={"workers": 2})
+    victims = [a_worker, the_relay, the_supervisor, all_of_them]
+    random.shuffle(victims)
+    traffic = Traffic(mx.port, senders=10).start()
+    try:
+        for victim in victims:
+            traffic.wait_for(100 + random.randrange(100))
+            victim(mx)
+        traffic.wait_for(100)
+    finally:
+        traffic.stop()
+    eventually(lambda: set(traffic.acked) <= set(subjects(primary)), 60)
+    mx.empty()
+    assert set(subjects(primary)) & traffic.refused == set()
+    assert set(subjects(primary)) <= traffic.all
+    assert [m for m in primary.messages() if not m.content.endswith(b"-- the end\n")] == []
 
 
 def counted(sink: SmtpSink) -> Counter[str]:

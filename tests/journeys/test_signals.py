@@ -39,6 +39,7 @@ def talk(port: int) -> Iterator[smtplib.SMTP]:
     smtp.close()
 
 
+@pytest.mark.slow
 def test_sigterm_in_traffic(serve: Serve, sink: SmtpSink) -> None:
     """SIGTERM: every message gets its reply, clients read 421, the end is status 0; each 250 arrives, and once."""
     mx = serve(bound_to(["example.jp"], sink.port), smtp={"workers": 2})
