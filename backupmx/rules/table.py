@@ -47,12 +47,18 @@ class Rule:
         return self.statement.line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """A rule in a program, and where an `if` that does not hold goes on (-1: nowhere)."""
+    """A rule in a program: what `find` needs of it at hand, and where an `if` that does not hold goes on."""
 
     rule: Rule
+    matches: Callable[[bytes], bool]
+    negated: bool
+    decides: bool
+    """False: an `if`."""
+    prefix: bytes
     skip_to: int = 0
+    """-1: nowhere."""
 
 
 Program = tuple[Step, ...]
@@ -87,22 +93,23 @@ class Asked:
     def check_time(self) -> None:
         self.late = self.late or (self._clock is not None and self._clock() > self._until)
 
-    def silent(self, rule: Rule) -> bool:
-        return self.late and rule in self._given_up
-
     def gave_up(self, table: "Table", rule: Rule, why: str) -> None:
         self._given_up.add(rule)
         self.troubles[f"{table.name}:{rule.line}: {why}: counts as no match"] = None
         self.check_time()
 
-    def matches(self, rule: Rule, pattern: Pattern | PosixPattern, subject: bytes) -> bool:
-        """Once late, a rule that is slow without giving up is not asked again either.  Raises NoAnswer."""
-        if not self.late or self._clock is None:
-            return pattern.matches(subject)
+    def holds(self, table: "Table", step: Step, subject: bytes) -> bool:
+        """Once late: a rule that gave up before, or is slow now without giving up, is not asked again."""
+        if step.rule in self._given_up or self._clock is None:
+            return False
         began = self._clock()
-        answer = pattern.matches(subject)
+        try:
+            answer = step.matches(subject) is not step.negated
+        except NoAnswer as why:
+            self.gave_up(table, step.rule, str(why))
+            return False
         if self._clock() - began > _SLOW:
-            self._given_up.add(rule)
+            self._given_up.add(step.rule)
         return answer
 
 
@@ -144,38 +151,40 @@ class Table:
         `folded` says that a blank follows every line end in the subject, which
         the prefixes of /m patterns rely on.
         """
-        at = 0
-        start = subject[:256].lower() if folded and len(program) > 1 else b""
-        while at < len(program):
+        at, size = 0, len(program)
+        start = subject[:256].lower() if folded and size > 1 else b""
+        while at < size:
             step = program[at]
-            rule = step.rule
             at += 1
-            if start and rule.prefix and not start.startswith(rule.prefix[:256]):
+            if start and step.prefix and not start.startswith(step.prefix):
                 holds = False
+            elif asked.late:
+                holds = asked.holds(self, step, subject)
             else:
-                hit = self._ask(rule, subject, asked)
-                if hit is not None and rule.statement.word == "rule":
+                try:
+                    holds = step.matches(subject) is not step.negated
+                except NoAnswer as why:  # neither /p/ nor !/p/ has matched
+                    asked.gave_up(self, step.rule, str(why))
+                    holds = False
+            if step.decides:
+                if holds and (hit := self._hit(step.rule, subject, asked)):
                     return hit
-                holds = hit is not None
-            if not holds and rule.statement.word == "if":
+            elif not holds:
                 if step.skip_to < 0:
                     return None
                 at = step.skip_to
         return None
 
-    def _ask(self, rule: Rule, subject: bytes, asked: Asked) -> Hit | None:
-        """The rule's answer.  A pattern without one has not matched, negated or not."""
-        first = rule.statement.first
-        if first is None or rule.pattern is None or asked.silent(rule):
+    def _hit(self, rule: Rule, subject: bytes, asked: Asked) -> Hit | None:
+        """The first pattern of a rule matched: does the second allow it, and what is the text?"""
+        if rule.replacement is None:
             return None
         try:
-            if asked.matches(rule, rule.pattern, subject) is first.negated:
-                return None
             second = rule.statement.second
             if second and rule.second and rule.second.matches(subject) is second.negated:
                 return None
-            if rule.replacement is None or not rule.replacement.highest:
-                return Hit(self, rule, rule.replacement.text() if rule.replacement else b"")
+            if not rule.replacement.highest or rule.pattern is None:
+                return Hit(self, rule, rule.replacement.text())
             groups = rule.pattern.captures(subject)
             return Hit(self, rule, rule.replacement.text(groups)) if groups else None
         except NoAnswer as why:
@@ -277,7 +286,14 @@ def _program(rules: Sequence[Rule], keep: Callable[[Rule], bool]) -> Program:
             if word == "if":
                 open_ifs.append(len(steps))
             steps.append(rule)
-    return tuple(Step(rule, targets.get(n, -1)) for n, rule in enumerate(steps))
+    return tuple(_step(rule, targets.get(n, -1)) for n, rule in enumerate(steps))
+
+
+def _step(rule: Rule, skip_to: int) -> Step:
+    first, pattern = rule.statement.first, rule.pattern
+    assert first is not None
+    assert pattern is not None  # endif is no step
+    return Step(rule, pattern.matches, first.negated, rule.statement.word == "rule", rule.prefix[:256], skip_to)
 
 
 EMPTY: Final = load(b"", "")
