@@ -1,5 +1,6 @@
 # make demo    the whole job on one screen, in under a minute after installation
 # make test    everything that must hold: tests, types, style, the import ladder
+# make check   the same without what takes long or needs other programs: before each commit
 # make bench   the questions of benchmarks/, one table each; BENCH=rules asks only that one
 # make lint    style, types and the import ladder alone
 #
@@ -35,6 +36,9 @@ test: .venv/developing
 	@$(NEIGHBOURS)
 	@$(MAKE) -s lint; style=$$?; $(BIN)/pytest -n 2 $(PYTEST) && exit $$style
 
+check: lint
+	$(BIN)/pytest -n 2 -m 'not slow and not neighbours' $(PYTEST)
+
 lint: .venv/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +58,4 @@ bench: .venv/developing
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/installed
 
-.PHONY: demo test lint bench
+.PHONY: demo test check lint bench

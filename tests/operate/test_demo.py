@@ -17,6 +17,8 @@ from backupmx.operate.demo.run import run
 from backupmx.operate.demo.scene import Scene
 from backupmx.operate.demo.screen import Plain
 
+pytestmark = pytest.mark.slow
+
 BACKUPMX = Path(sys.executable).with_name("backupmx")
 
 
