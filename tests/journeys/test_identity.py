@@ -1,0 +1,70 @@
+"""Started by root with `user`: everything but the opening of ports happens as that user, commands of root's too."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.appliance import Appliance
+from tests.journeys.client import message, send
+from tests.journeys.patience import eventually
+from tests.neighbours.unbound import free_port
+
+pytestmark = pytest.mark.neighbours
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A directory that everybody may enter, with a state directory of nobody's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root changes its identity")
+    if not readable_by("nobody"):
+        pytest.skip("this Python is in a folder that only root may enter")
+    path = Path(tempfile.mkdtemp(prefix="backupmx-"))
+    path.chmod(0o755)
+    (path / "state").mkdir()
+    os.chown(path / "state", pwd.getpwnam("nobody").pw_uid, -1)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_user(folder: Path, dns: str) -> None:
+    """Every process is nobody's; so is every file of the state directory, also after commands that root gave."""
+    nobody = pwd.getpwnam("nobody").pw_uid
+    mx = Appliance(
+        folder, {"user": "nobody", "dns": {"servers": [dns]}}, f"example.jp  smtp:[127.0.0.1]:{free_port()}\n"
+    )
+    mx.start()
+    try:
+        assert mx.process is not None
+        assert {uid(pid) for pid in (mx.process.pid, *mx.children())} == {nobody}
+        sent = send(mx.port, message("held by root"))
+        eventually(lambda: mx.cli("queue", "hold", sent.queue_id).returncode == 0)
+        assert mx.cli("queue", "list").returncode == 0
+        owners = {path: path.stat().st_uid for path in (folder / "state").rglob("*")}
+        assert {path.name: owner for path, owner in owners.items() if owner != nobody} == {}
+        assert send(mx.port, message("after root")).code == 250
+        mx.reload()
+        assert "the old policy stays" not in mx.log
+    finally:
+        assert mx.stop() == 0
+    assert {path.name for path in (folder / "state").rglob("*") if path.stat().st_mode & 0o077} == set()
+
+
+def readable_by(user: str) -> bool:
+    """The Python of these tests, for a process that has dropped its rights."""
+    try:
+        return not subprocess.run([sys.executable, "-c", ""], user=user, cwd="/", check=False).returncode
+    except PermissionError:
+        return False
+
+
+def uid(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("Uid:")[2].split()[1])
