@@ -12,7 +12,7 @@ them open, so connections that waited for a worker that died are served by its
 successor.
 
     SIGTERM, SIGINT   the ports are closed, children end their dialogues and
-                      attempts, then we go
+                      attempts, then we go; who hangs is killed
     SIGHUP            the policy is read again; a wrong file keeps the old one
     a child dies      it is replaced, after a wait that grows while it keeps dying
     we die (kill -9)  the children see the pipe close, end their work and go;
@@ -45,6 +45,8 @@ from backupmx.operate.ports import close, listening, shown
 _SIGNALS = (*SIGNALS, signal.SIGCHLD)
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
+_GRACE = 5.0
+"""After smtp.stop_timeout children close their queue and go; who has not by then hangs."""
 _STEADY = 30.0
 """A child that lived so long was all right: its next death waits _FIRST_WAIT again."""
 
@@ -76,6 +78,7 @@ class Appliance:
         self._journal = Journal(format=self._config.log.format)
         self._children: list[Child] = []
         self._stopping = False
+        self._patience_ends = float("inf")
         self._lock = -1
         self._pipe = (-1, -1)
         self._sockets: list[list[socket.socket]] = []
@@ -121,7 +124,7 @@ class Appliance:
         """One signal, or the time at which a child may be started again."""
         now = time.monotonic()
         vacant = [c.again_at for c in self._children if not c.pid and not self._stopping]
-        timeout = max(0.0, min(vacant, default=now + 3600) - now)
+        timeout = max(0.0, min([*vacant, self._patience_ends, now + 3600]) - now)
         info = signal.sigtimedwait(_SIGNALS, timeout)
         if info is not None:
             if info.si_signo == signal.SIGHUP:
@@ -129,6 +132,8 @@ class Appliance:
             elif info.si_signo in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
         self._reap()
+        if time.monotonic() >= self._patience_ends:
+            self._kill_who_hangs()
         for child in self._children:
             if not child.pid and not self._stopping and child.again_at <= time.monotonic():
                 self._start(child)
@@ -169,9 +174,19 @@ class Appliance:
         self._journal.died(child.name, how, child.wait)
 
     def _stop(self) -> None:
+        if not self._stopping:
+            self._patience_ends = time.monotonic() + self._config.smtp.stop_timeout + _GRACE
         self._stopping = True
         self._close_sockets()
         self._signal(signal.SIGTERM)
+
+    def _kill_who_hangs(self) -> None:
+        """As if the power went: what they had not acknowledged its sender has still, what they had is on the disk."""
+        for child in self._children:
+            if child.pid:
+                self._journal.warned(f"{child.name} did not end in time and was killed")
+        self._signal(signal.SIGKILL)
+        self._patience_ends = float("inf")
 
     def _reload(self) -> None:
         """The new files are read here first: only what is right reaches the children."""

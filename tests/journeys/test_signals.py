@@ -1,5 +1,6 @@
 """Journey 4: SIGTERM ends without losing anything, SIGHUP changes the policy without dropping anybody."""
 
+import os
 import signal
 import smtplib
 import socket
@@ -153,3 +154,11 @@ def test_sighup_what_wants_a_restart(serve: Serve, sink: SmtpSink) -> None:
     mx.write()
     mx.reload()
     mx.logged(r"warning: smtp changed: restart to apply")
+
+
+def test_sigterm_and_a_child_that_hangs(serve: Serve, sink: SmtpSink) -> None:
+    """A worker that hears no signal is killed when its time is over, and the log says so."""
+    mx = serve(bound_to(["example.jp"], sink.port), smtp={"stop_timeout": "0s"})
+    os.kill(mx.child("worker 1"), signal.SIGSTOP)
+    assert mx.stop(timeout=20) == 0
+    mx.logged(r"warning: worker 1 did not end in time and was killed")
