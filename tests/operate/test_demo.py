@@ -96,5 +96,5 @@ def test_a_policy_that_lets_spam_through(monkeypatch: pytest.MonkeyPatch) -> Non
     out = io.StringIO()
     assert run(0, False, Plain(out)) == 1
     wrong = re.findall(r"^\[[ 0-9/]+\] NOT  (\S+):", out.getvalue(), re.MULTILINE)
-    assert wrong[:2] == ["flagged-elsewhere.eml", "gtube.eml"]
+    assert wrong[:2] == ["flagged-elsewhere.eml", "gtube.eml"], out.getvalue()
     assert "the verdict: expected 'discard', saw 'accept'" in out.getvalue()
