@@ -5,6 +5,7 @@ moment a relay was killed: the primary's 250 was lost with it.
 """
 
 import random
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +19,15 @@ from tests.journeys.patience import eventually
 from tests.journeys.primary import Primary
 from tests.journeys.traffic import Traffic
 from tests.neighbours.smtp_sink import SmtpSink, smtp_sink
+from tests.neighbours.unbound import required
 
 pytestmark = pytest.mark.neighbours
 
 ON_THE_WAY = 5.0
 """Seconds before a relay's death in which its deliveries may have had no commit yet.  Usually milliseconds."""
+
+MOST_ON_THE_WAY = 20 * 16
+"""Messages a relay has in hand for one next hop: connections times those of each."""
 
 
 @pytest.fixture
@@ -104,6 +109,27 @@ def test_kill_before_a_real_primary(serve: Serve, primary: Primary) -> None:
     assert set(subjects(primary)) & traffic.refused == set()
     assert set(subjects(primary)) <= traffic.all
     assert [m for m in primary.messages() if not m.content.endswith(b"-- the end\n")] == []
+
+
+@pytest.mark.slow
+def test_a_flood_while_relays_die(serve: Serve, sink: SmtpSink) -> None:
+    """The 2,000 messages of smtp-source all arrive, whole, while three relays are killed one after another."""
+    mx = serve(bound_to(["example.jp"], sink.port), smtp={"workers": 2})
+    flood = [required("smtp-source"), "-s", "10", "-m", "2000", "-l", "4000", "-N", "-f", "alice@sender.test"]
+    source = subprocess.Popen([*flood, "-t", "bob@example.jp", f"127.0.0.1:{mx.port}"])
+    try:
+        for n in range(1, 4):
+            eventually(lambda n=n: len(list(sink.folder.iterdir())) > 300 * n or source.poll() is not None)
+            the_relay(mx)
+            eventually(lambda n=n: mx.log.count("started: relay") > n)
+        assert source.wait(60) == 0
+    finally:
+        source.kill()
+        source.wait()
+    mx.empty(60)
+    whole = Counter(d.recipients[0] for d in sink.messages() if len(d.raw) > 4000)
+    assert len(whole) == 2000
+    assert sum(whole.values()) - 2000 < 3 * MOST_ON_THE_WAY
 
 
 def counted(sink: SmtpSink) -> Counter[str]:
