@@ -1,7 +1,7 @@
-"""rspamd: Debian's rspamd as a milter or as a scanner over HTTP, with a configuration of its own that asks no network.
+"""rspamd: Debian's rspamd as a milter or a scanner over HTTP, with a configuration of its own that asks no network.
 
-One process: as a milter the proxy scans itself.  Debian's rule files are used as they are installed; modules that would ask DNS
-lists, redis or the internet are off.
+One process: as a milter the proxy scans itself.  Debian's rule files are used
+as they are installed; modules that would ask DNS lists, redis or the internet are off.
 """
 
 from collections.abc import Iterator
