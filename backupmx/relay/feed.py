@@ -12,8 +12,10 @@ holds neither memory nor leases.
     max_rate             attempts begin no faster than that
 
 An attempt that outlives its lease finds its entry claimed again by ourselves;
-that only renews the lease: what is in hand is not begun twice.  While the hand
-is full nothing is claimed, and a lease may lapse: harmless, one relay claims.
+that only renews the lease: what is in hand is not begun twice.  What is in hand
+is recipients, not messages: others of the same message that become due
+meanwhile are an attempt of their own.  While the hand is full nothing is claimed,
+and a lease may lapse: harmless, one relay claims.
 
 Trouble
     QueueTrouble in a claim: reported; the runner asks again a second later.
@@ -23,6 +25,7 @@ Trouble
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backupmx.queue.entry import Claim, QueueTrouble
 from backupmx.relay.attempt import Means, attempt, give_up, is_too_old
@@ -41,7 +44,7 @@ class Feed:
         self.connections = connections
         self.means = means
         self._tasks = tasks
-        self._hand: dict[str, asyncio.Task[None]] = {}
+        self._hand: dict[asyncio.Task[None], Claim] = {}
         self._moved = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._again = False
@@ -64,8 +67,8 @@ class Feed:
         self._stopping = True
         self._moved.set()
         if self._hand:
-            await asyncio.wait(self._hand.values(), timeout=patience)
-        rest = list(self._hand.values())
+            await asyncio.wait(self._hand, timeout=patience)
+        rest = list(self._hand)
         for task in rest:
             task.cancel()
         if rest:
@@ -76,7 +79,7 @@ class Feed:
         """The hop rests; mail older than `lifetime` does not wait for it."""
         why = self.means.health.state(self.hop.text).error or "next hop is down"
         while not self._stopping:
-            claims = [claim for claim in await self._claim(_EXPIRED_BATCH) if claim.id not in self._hand]
+            claims = [fresh for claim in await self._claim(_EXPIRED_BATCH) if (fresh := self._not_in_hand(claim))]
             old = [claim for claim in claims if is_too_old(claim, self.means)]
             await self.means.queue.give_back([claim for claim in claims if claim not in old])
             for claim in old:
@@ -104,9 +107,15 @@ class Feed:
         """A handful of attempts.  False: nothing is due.  Fewer than `room` says nothing: they may be large."""
         claims = await self._claim(room)
         for claim in claims:
-            if claim.id not in self._hand:
-                await self._begin(claim)
+            if fresh := self._not_in_hand(claim):
+                await self._begin(fresh)
         return bool(claims)
+
+    def _not_in_hand(self, claim: Claim) -> Claim | None:
+        """Without the recipients that an attempt of ours has already; None: it has them all."""
+        ours = {r.address for mine in self._hand.values() if mine.id == claim.id for r in mine.recipients}
+        fresh = tuple(r for r in claim.recipients if r.address not in ours)
+        return replace(claim, recipients=fresh) if fresh else None
 
     async def _claim(self, most: int) -> Sequence[Claim]:
         return await self.means.queue.claim(self.hop.text, most, self.means.clock(), self.means.settings.lease)
@@ -128,7 +137,13 @@ class Feed:
         if self._stopping:
             await self._give_back(claim)
             return
-        self._hand[claim.id] = self._tasks.create_task(self._attempt(claim))
+        task = self._tasks.create_task(self._attempt(claim))
+        self._hand[task] = claim
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._hand[task]
+        self._moved.set()
 
     async def _pace(self) -> None:
         if not (rate := self.means.settings.max_rate):
@@ -147,9 +162,6 @@ class Feed:
             self.means.journal.queue_trouble(str(trouble))
         except Exception as error:
             self.means.journal.bug(f"{claim.id} to {claim.next_hop}", error)
-        finally:
-            del self._hand[claim.id]
-            self._moved.set()
 
     async def _give_back(self, claim: Claim) -> None:
         """We are told to stop: it was not tried, or not to its end."""
