@@ -119,7 +119,6 @@ def postfix(
     # Not under pytest's own folder: each new run of pytest closes that to other users, under our feet.
     borrowed = Path(tempfile.mkdtemp(prefix=f"{folder.name}-")) if "pytest-of-" in str(folder) else None
     own = borrowed or folder
-    own.mkdir(parents=True, exist_ok=True)
     instance = Postfix(own, _port())
     try:
         _write(instance, domains, reject, tls, settings or {})
