@@ -9,6 +9,7 @@
     incoming    new entries             claims    leases on recipients
     outcomes    what became of them     orders    an operator's words, flush
     hops        next hops, reroute      listing   the queue a page at a time
+    pauses      domains not relayed     facts     what every process shares
     stock       messages read back, verified, counted
     rows        an entry as the database keeps it                  pure
     bodies      large bodies as files beside the database

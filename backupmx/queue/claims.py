@@ -98,7 +98,7 @@ def _take(db: Connection, wish: Take) -> Sequence[Leased]:
     """What another attempt has right now stays with it."""
     rows = db.execute(
         "SELECT r.entry, r.n, h.name, r.address, r.notify, r.orcpt, r.attempts FROM entry e"
-        " JOIN recipient r ON r.entry = e.key JOIN hop h ON h.key = r.hop"
+        " JOIN recipient r ON r.entry = e.key JOIN hop h ON h.key = abs(r.hop)"
         " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2) AND (r.lease IS NULL OR r.lease <= ?3) ORDER BY r.n",
         (wish.id, wish.address, wish.now),
     ).fetchall()

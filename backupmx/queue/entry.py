@@ -74,6 +74,9 @@ class State(StrEnum):
         return self in (State.DELIVERED, State.BOUNCED, State.EXPIRED, State.DELETED)
 
 
+UNROUTED = "(not routed yet)"
+"""The next hop of mail that was put by routes other than the queue's: `reroute` gives it its own."""
+
 VIRUS = "virus found: "
 """In an entry's reason: an engine called it a virus.  Releasing it wants --force."""
 
@@ -107,6 +110,8 @@ class NewEntry:
     message_id: str = ""
     reason: str = ""
     """Why held or discarded: "header_checks:2: X-Spam-Flag: YES"."""
+    routes: str = ""
+    """Signature of the routes that chose the next hops; when the queue's are others by now, they are chosen again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,8 @@ class QueuedRecipient:
     next_attempt: float
     leased: bool
     """An attempt has it right now."""
+    paused: bool = False
+    """Its domain is: not tried until `resume`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +234,16 @@ class Total:
     recipients: int
     oldest: float
     """Arrival of the oldest message among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A domain that is accepted and not relayed."""
+
+    domain: str
+    since: float
+    recipients: int
+    """How many are queued or deferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +300,8 @@ class Queue(Protocol):
         ...
 
     async def reroute(self, route: Callable[[str], str], signature: str) -> int:
-        """Ask every waiting recipient's next hop anew unless `signature` is that of the last time."""
+        """Ask every waiting recipient's next hop anew; if `signature` is that of the last time, only those that
+        were put by other routes since (they are due for UNROUTED)."""
         ...
 
     async def hop_states(self) -> Mapping[str, HopState]: ...
@@ -300,7 +318,7 @@ class Queue(Protocol):
 
     async def flush(self, domains: Sequence[str], now: float) -> int:
         """Make queued and deferred mail of these recipient domains (none: all) due now and forget that
-        their next hops are down.  -> how many recipients wait"""
+        their next hops are down; not mail of paused domains.  -> how many recipients wait"""
         ...
 
     async def close(self) -> None: ...
@@ -331,6 +349,16 @@ class OperatedQueue(Queue, Protocol):
     async def progress(self, flush: int) -> FlushProgress | None:
         """What became of the recipients that waited when this flush began; None: forgotten (after a day)."""
         ...
+
+    async def pause(self, domain: str, now: float) -> int:
+        """Accept but do not relay, until `resume`.  -> how many recipients wait"""
+        ...
+
+    async def resume(self, domain: str) -> bool:
+        """-> whether it was paused"""
+        ...
+
+    async def paused(self) -> Sequence[Paused]: ...
 
     async def totals(self) -> Sequence[Total]:
         """How many recipients wait, by next hop and state, and since when."""

@@ -2,13 +2,14 @@
 
 due, next_due       the relay's two questions, answered from one index
 states, set_states  up, down, since when: shared by all processes
-reroute             every waiting recipient's next hop anew, a page at a time
+page, move          every waiting recipient's next hop anew, a page at a time
+unrouted            the same for those that were put by other routes
 """
 
 from collections.abc import Mapping, Sequence
 
 from backupmx.queue.commit import Work
-from backupmx.queue.entry import Due, HopState
+from backupmx.queue.entry import UNROUTED, Due, HopState
 from backupmx.queue.incoming import hop_keys
 from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
@@ -56,9 +57,18 @@ Page = Sequence[tuple[int, int, str, str]]
 
 def page(db: Connection, after: tuple[int, int], limit: int) -> Page:
     return db.execute(
-        "SELECT r.entry, r.n, r.address, h.name FROM recipient r JOIN hop h ON h.key = r.hop"
+        "SELECT r.entry, r.n, r.address, h.name FROM recipient r JOIN hop h ON h.key = abs(r.hop)"
         " WHERE (r.entry, r.n) > (?, ?) ORDER BY r.entry, r.n LIMIT ?",
         (*after, limit),
+    ).fetchall()
+
+
+def unrouted(db: Connection, limit: int) -> Page:
+    """Some of those that wait to be routed."""
+    return db.execute(
+        "SELECT r.entry, r.n, r.address, h.name FROM hop h JOIN recipient r ON r.hop = h.key"
+        " WHERE h.name = ? AND r.due IS NOT NULL LIMIT ?",
+        (UNROUTED, limit),
     ).fetchall()
 
 
@@ -73,21 +83,12 @@ def _move(db: Connection, those: Page) -> int:
     for entry, n, address, hop in those:
         # The address, too: a key may have been used anew since the page was read.
         moved += db.execute(
-            "UPDATE recipient SET hop = ? WHERE entry = ? AND n = ? AND address = ?", (hops[hop], entry, n, address)
+            "UPDATE recipient SET hop = CASE WHEN hop < 0 THEN -?1 ELSE ?1 END"
+            " WHERE entry = ?2 AND n = ?3 AND address = ?4",
+            (hops[hop], entry, n, address),
         ).rowcount
     return moved
 
 
-def fact(db: Connection, name: str) -> str:
-    row = db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
-    return row[0] if row else ""
-
-
-def set_facts(db: Connection, facts: Sequence[tuple[str, str]]) -> Sequence[None]:
-    db.executemany("INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", facts)
-    return [None] * len(facts)
-
-
 SET_HOP = Work(set_states, durable=False)
 MOVE = Work(move, rings=True)
-SET_FACT = Work(set_facts)

@@ -3,26 +3,46 @@
 Each message is a row and each recipient is a row, written in a handful of steps
 whatever their number.  A next hop is kept as a number: its name is long, and
 the index that claims go by is written for each recipient.
+
+A worker that has not read a new transport.map yet chose its next hops by the old
+one.  The transaction sees that its routes are not the queue's: its mail is put
+under UNROUTED, and the relay asks for each next hop before anything is tried.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from backupmx.queue.commit import Work
+from backupmx.queue.entry import UNROUTED
+from backupmx.queue.facts import ROUTES, facts, paused_of
 from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
+
+_DOMAIN = RECIPIENT.index("domain") - RECIPIENT.index("due")
 
 
 def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
     """Write entries and recipients, at the end of both tables."""
-    hops = hop_keys(db, (hop for packed in new for hop, _ in packed.recipients))
+    known = facts(db)
+    new = [_routed(packed, known.get(ROUTES, "")) for packed in new]
+    hops, paused = hop_keys(db, (hop for packed in new for hop, _ in packed.recipients)), paused_of(known)
     (last,) = db.execute("SELECT max(key) FROM entry").fetchone()
     keyed = list(enumerate(new, (last or 0) + 1))
     insert(db, "entry", ENTRY, ((key, *packed.entry) for key, packed in keyed))
     recipients = (
-        (key, n, hops[hop], *rest) for key, packed in keyed for n, (hop, rest) in enumerate(packed.recipients)
+        (key, n, -hops[hop] if paused and rest[_DOMAIN] in paused else hops[hop], *rest)
+        for key, packed in keyed
+        for n, (hop, rest) in enumerate(packed.recipients)
     )
     insert(db, "recipient", RECIPIENT, recipients)
     return [None] * len(new)
+
+
+def _routed(packed: Packed, routes: str) -> Packed:
+    """Next hops that the queue's routes may not know any more are none."""
+    if not packed.routes or not routes or packed.routes == routes:
+        return packed
+    return replace(packed, recipients=tuple((UNROUTED, rest) for _, rest in packed.recipients))
 
 
 def hop_keys(db: Connection, names: Iterable[str]) -> dict[str, int]:

@@ -12,8 +12,9 @@ from backupmx.queue.schema import Connection
 
 _ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason FROM entry e"
 _RECIPIENTS = (
-    "SELECT r.entry, r.address, h.name, r.state, r.reason, r.attempts, r.next_attempt, r.lease FROM recipient r"
-    " JOIN hop h ON h.key = r.hop WHERE r.entry IN (SELECT value FROM json_each(?)) ORDER BY r.entry, r.n"
+    "SELECT r.entry, r.address, h.name, r.state, r.reason, r.attempts, r.next_attempt, r.lease, r.hop < 0"
+    " FROM recipient r JOIN hop h ON h.key = abs(r.hop)"
+    " WHERE r.entry IN (SELECT value FROM json_each(?)) ORDER BY r.entry, r.n"
 )
 
 
@@ -43,12 +44,14 @@ def _listed(
         db.execute("COMMIT")
     reasons = {row[0]: row[6] for row in rows}
     of_entry: dict[int, list[QueuedRecipient]] = {row[0]: [] for row in rows}
-    for entry, address, hop, state, reason, attempts, next_attempt, lease in recipients:
+    for entry, address, hop, state, reason, attempts, next_attempt, lease, paused in recipients:
         if (state == State.DISCARDED) == quarantine:
             if not reason and state in (State.HELD, State.DISCARDED):
                 reason = reasons[entry]  # the rule's word is written once, with the message
             leased = lease is not None and lease > now
-            of_entry[entry].append(QueuedRecipient(address, hop, State(state), reason, attempts, next_attempt, leased))
+            of_entry[entry].append(
+                QueuedRecipient(address, hop, State(state), reason, attempts, next_attempt, leased, bool(paused))
+            )
     return [
         QueuedEntry(id, arrived, sender, size, message_id, reason, tuple(of_entry[key]))
         for key, id, arrived, sender, size, message_id, reason in rows

@@ -25,8 +25,8 @@ from backupmx.queue.outcomes import remove_ended
 from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
 
-_WAITS = "due IS NOT NULL AND (?1 = '[]' OR domain IN (SELECT value FROM json_each(?1)))"
-"""Queued or deferred, for these domains or (none) for all."""
+_WAITS = "due IS NOT NULL AND hop > 0 AND (?1 = '[]' OR domain IN (SELECT value FROM json_each(?1)))"
+"""Queued or deferred and not paused, for these domains or (none) for all."""
 
 _REMEMBERED = 86400.0
 """Seconds until the account of a flush is forgotten; by then nobody watches it."""

@@ -51,6 +51,8 @@ class Packed:
     """Next hop, and the rest in the order of RECIPIENT from `due` on."""
     path: str | None
     """Name of the body file."""
+    routes: str = ""
+    """Signature of the routes that chose the next hops; "": whoever put it knows best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def pack(entry: NewEntry, *, path: str | None = None, start: int = 0) -> Packed:
         envelope.body, envelope.smtputf8, envelope.ret, text(envelope.envid), client_text(entry.client),
         checksum, path, start, head, body,
     )  # fmt: skip
-    return Packed(row, tuple((r.next_hop, _recipient(r, entry.arrived)) for r in entry.recipients), path)
+    return Packed(row, tuple((r.next_hop, _recipient(r, entry.arrived)) for r in entry.recipients), path, entry.routes)
 
 
 def _recipient(recipient: NewRecipient, arrived: float) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ CREATE UNIQUE INDEX entry_path ON entry (path) WHERE path IS NOT NULL;
 CREATE TABLE recipient (
     entry        INTEGER NOT NULL,
     n            INTEGER NOT NULL,     -- the order of the original transaction
-    hop          INTEGER NOT NULL,
+    hop          INTEGER NOT NULL,     -- below zero: that of a paused domain
     due          REAL,                 -- when it may be claimed: next_attempt, or the end of its lease; NULL: not by itself
     lease        REAL,                 -- an attempt has it until then
     state        TEXT    NOT NULL,     -- queued deferred held refused discarded
@@ -71,7 +71,7 @@ CREATE TABLE flushing (
 ) WITHOUT ROWID;
 CREATE INDEX flushing_flush ON flushing (flush);
 
--- Small facts that every process shares: the routes' signature.
+-- Small facts that every process shares: facts.py.
 CREATE TABLE fact (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL

@@ -32,7 +32,7 @@ from functools import lru_cache
 
 from backupmx.journal import Journal, silent
 from backupmx.mail.message import Message
-from backupmx.queue import claims, hops, incoming, listing, orders, outcomes, stock
+from backupmx.queue import claims, facts, hops, incoming, listing, orders, outcomes, pauses, stock
 from backupmx.queue.bodies import Bodies, sync_folder
 from backupmx.queue.commit import Uncertain, Writer
 from backupmx.queue.entry import (
@@ -41,6 +41,7 @@ from backupmx.queue.entry import (
     FlushProgress,
     HopState,
     NewEntry,
+    Paused,
     QueuedEntry,
     QueueFull,
     QueueTrouble,
@@ -195,18 +196,25 @@ class SqliteQueue:
 
     async def reroute(self, route: Callable[[str], str], signature: str) -> int:
         """-> how many recipients have another next hop now."""
-        if await self._reader.read(hops.fact, "routes") == signature:
-            return 0
         asked = lru_cache(maxsize=10_000)(route)
         moved, after = 0, (0, -1)
-        while rows := await self._reader.read(hops.page, after, _PAGE):
-            routes = [(entry, n, address, asked(address)) for entry, n, address, _ in rows]
-            moves = [new for new, old in zip(routes, rows, strict=True) if new != tuple(old)]
-            if moves:
-                moved += await self._writer.submit(hops.MOVE, moves)
-            after = (rows[-1][0], rows[-1][1])
-        await self._writer.submit(hops.SET_FACT, ("routes", signature))
+        known = await self._reader.read(facts.facts)
+        if known.get(facts.ROUTES) != signature or known.get(facts.REROUTING):
+            # The signature first: what others put by other routes behind our back is unrouted from here on.
+            await self._writer.submit(facts.SET_FACT, (facts.REROUTING, "yes"))
+            await self._writer.submit(facts.SET_FACT, (facts.ROUTES, signature))
+            while rows := await self._reader.read(hops.page, after, _PAGE):
+                moved += await self._move(rows, asked)
+                after = (rows[-1][0], rows[-1][1])
+            await self._writer.submit(facts.SET_FACT, (facts.REROUTING, ""))
+        while rows := await self._reader.read(hops.unrouted, _PAGE):
+            moved += await self._move(rows, asked)
         return moved
+
+    async def _move(self, rows: hops.Page, route: Callable[[str], str]) -> int:
+        routes = [(entry, n, address, route(address)) for entry, n, address, _ in rows]
+        moves = [new for new, old in zip(routes, rows, strict=True) if new != tuple(old)]
+        return int(await self._writer.submit(hops.MOVE, moves)) if moves else 0
 
     # The operator
 
@@ -236,6 +244,15 @@ class SqliteQueue:
     async def start_flush(self, domains: Sequence[str], now: float) -> FlushProgress:
         begun: FlushProgress = await self._writer.submit(orders.FLUSH, (tuple(domains), now))
         return begun
+
+    async def pause(self, domain: str, now: float) -> int:
+        return int(await self._writer.submit(pauses.PAUSE, (text(domain.lower()), now)))
+
+    async def resume(self, domain: str) -> bool:
+        return bool(await self._writer.submit(pauses.RESUME, text(domain.lower())))
+
+    async def paused(self) -> Sequence[Paused]:
+        return await self._reader.read(pauses.paused)
 
     async def progress(self, flush: int) -> FlushProgress | None:
         return await self._reader.read(orders.progress, flush, self._clock())

@@ -104,7 +104,7 @@ def totals(db: Connection) -> Sequence[Total]:
     # Keys grow with arrival, so the least key is the oldest message.
     rows = db.execute(
         "SELECT h.name, t.state, t.many, e.arrived FROM"
-        " (SELECT hop, state, count(*) AS many, min(entry) AS first FROM recipient GROUP BY hop, state) t"
+        " (SELECT abs(hop) AS hop, state, count(*) AS many, min(entry) AS first FROM recipient GROUP BY 1, 2) t"
         " JOIN hop h ON h.key = t.hop JOIN entry e ON e.key = t.first ORDER BY h.name, t.state"
     )
     return [Total(hop, State(state), many, oldest) for hop, state, many, oldest in rows.fetchall()]

@@ -59,7 +59,7 @@ class Intake:
             recipients = tuple(destinations(mail.envelope, verdict, policy.routes.next_hop, assessed.refused))
             entry = NewEntry(
                 queue_id, arrived, mail.envelope, recipients, mail.message, client, _message_id(mail.message),
-                verdict.reason,
+                verdict.reason, policy.routes.signature,
             )  # fmt: skip
             await self._put(entry)
             if mail.message.spool is not None:

@@ -29,7 +29,7 @@ Standards: RFC 5321 4.5.4.1 (retries), 5.1 (MX), 6.1 (notices), RFC 3464.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backupmx.journal import Journal
 from backupmx.mail.reply import Reply
@@ -98,6 +98,8 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
     )  # fmt: skip
     relayed = [a.reply.code < 400 and not a.dsn for a in answers]
     notice = bounce.notice(claim, outcomes, relayed, means.settings.hostname, means.routes.next_hop, now)
+    if notice is not None:
+        notice = replace(notice, routes=means.routes.signature)
     # A commit that has begun is waited for, also when we are told to stop.
     await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
     for outcome in outcomes:

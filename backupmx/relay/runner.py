@@ -4,7 +4,8 @@
               ^ wake() when somebody put or flushed            Connections, Health
 
 A pass asks the queue which next hops have something due and nudges their
-feeds; each works on its own, so a slow one never holds another.  Between
+feeds; each works on its own, so a slow one never holds another.  Mail that a
+worker put by other routes than ours gets its next hop first.  Between
 passes the runner sleeps until it is woken, the next deferred mail or lease is
 due, or a next hop that is down may be probed.  Wakes that come close together
 are one pass.
@@ -29,7 +30,7 @@ from dataclasses import replace
 
 from backupmx.journal import Journal
 from backupmx.net.smtp import opportunistic
-from backupmx.queue.entry import Queue, QueueTrouble
+from backupmx.queue.entry import UNROUTED, Queue, QueueTrouble
 from backupmx.relay import schedule
 from backupmx.relay.attempt import Means
 from backupmx.relay.connections import Budget, Connections
@@ -126,6 +127,10 @@ class Relay:
                 await self.health.refresh()
             now, longest = means.clock(), _LONGEST_SLEEP
             for due in await means.queue.due(now):
+                if due.next_hop == UNROUTED:
+                    await means.queue.reroute(means.routes.next_hop, means.routes.signature)
+                    self.wake()
+                    continue
                 feed = self._feed(due.next_hop, tasks)
                 if feed is None:
                     longest = _AFTER_TROUBLE

@@ -4,10 +4,11 @@
 """
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from backupmx.queue.entry import HopState, OperatedQueue, QueueTrouble, Settlement, State
+from backupmx.queue.entry import UNROUTED, HopState, OperatedQueue, Paused, QueueTrouble, Settlement, State
 from tests.queue.samples import CLIENT, HOP, NOW, OTHER, entry, outcome, settled, wire
 
 LEASE = 300.0
@@ -256,6 +257,82 @@ class QueueContract:
         assert len(asked) == 2
         (claim,) = await queue.claim(OTHER, 9, NOW, LEASE)
         assert [r.address for r in claim.recipients] == ["anna@example.jp"]
+
+    async def test_put_by_old_routes(self, queue: OperatedQueue) -> None:
+        """A worker that has not read the new map yet puts mail to nobody's harm: it gets its next hop before a try."""
+        assert await queue.reroute(lambda address: OTHER, "v2") == 0
+        await queue.put(replace(entry("old@example.jp"), routes="v1"))
+        await queue.put(replace(entry("held@example.jp", state=State.HELD), routes="v1"))
+        await queue.put(replace(entry("new@example.jp", hop=OTHER), routes="v2"))
+        await queue.put(entry("own@example.jp", hop=OTHER))
+        assert await queue.claim(HOP, 9, NOW, LEASE) == []
+        assert {due.next_hop for due in await queue.due(NOW)} == {UNROUTED, OTHER}
+        assert await queue.reroute(lambda address: OTHER, "v2") == 1
+        assert {due.next_hop for due in await queue.due(NOW)} == {OTHER}
+        assert len(await queue.claim(OTHER, 9, NOW, LEASE)) == 3
+
+    async def test_put_before_the_first_routes(self, queue: OperatedQueue) -> None:
+        """As long as the relay has named no routes, the worker's are as good."""
+        await queue.put(replace(entry(), routes="v1"))
+        assert [due.next_hop for due in await queue.due(NOW)] == [HOP]
+
+    # Paused domains
+
+    async def test_paused(self, queue: OperatedQueue) -> None:
+        """Mail of a paused domain is accepted, listed and not relayed; other mail goes on; resumed, it is due."""
+        before, other = entry("a@Example.JP"), entry("b@example.net")
+        await queue.put(before)
+        await queue.put(other)
+        assert await queue.pause("example.jp", NOW) == 1
+        both = entry("c@example.jp", "d@example.net", arrived=NOW + 1)
+        await queue.put(both)
+        claimed = await queue.claim(HOP, 9, NOW + 1, LEASE)
+        assert [[r.address for r in claim.recipients] for claim in claimed] == [["b@example.net"], ["d@example.net"]]
+        for claim in claimed:
+            await queue.settle(settled(claim), NOW)
+        assert (await queue.due(NOW + 1e6), await queue.next_due(NOW)) == ([], None)
+        assert [[r.paused for r in e.recipients] for e in await queue.waiting()] == [[True], [True]]
+        assert [(t.next_hop, t.recipients) for t in await queue.totals()] == [(HOP, 2)]
+        assert await queue.paused() == [Paused("example.jp", NOW, 2)]
+        assert await queue.resume("example.jp") is True
+        assert [c.id for c in await queue.claim(HOP, 9, NOW + 1, LEASE)] == [before.id, both.id]
+        assert (await queue.paused(), await queue.resume("example.jp")) == ([], False)
+
+    async def test_paused_twice(self, queue: OperatedQueue) -> None:
+        """A second pause changes nothing: paused since the first."""
+        await queue.put(entry())
+        assert (await queue.pause("example.jp", NOW), await queue.pause("example.jp", NOW + 9)) == (1, 1)
+        assert await queue.paused() == [Paused("example.jp", NOW, 1)]
+
+    async def test_paused_whatever_happens(self, queue: OperatedQueue) -> None:
+        """Released, rerouted, flushed, or deferred by an attempt under way: paused mail stays until resumed."""
+        await queue.put(entry("tried@example.jp"))
+        (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
+        held, kept = entry(state=State.HELD), entry(state=State.DISCARDED)
+        await queue.put(held)
+        await queue.pause("EXAMPLE.jp", NOW)
+        await queue.put(kept)
+        await queue.settle(settled(claim, State.DEFERRED, next_attempt=NOW + 9), NOW)
+        for one in (held, kept):
+            await queue.change(one.id, "", State.QUEUED, now=NOW)
+        assert await queue.reroute(lambda address: OTHER, "v2") == 3
+        assert await queue.flush(["example.jp"], NOW) == 0
+        assert await queue.due(NOW + 1e6) == []
+        assert [p.recipients for p in await queue.paused()] == [3]
+        (taken,) = await queue.take(held.id)
+        assert taken.next_hop == OTHER
+        await queue.give_back([taken])
+        await queue.resume("example.jp")
+        assert len(await queue.claim(OTHER, 9, NOW + 9, LEASE)) == 3
+
+    async def test_paused_during_a_flush(self, queue: OperatedQueue) -> None:
+        """A flush does not wait for mail that is paused meanwhile: it is withdrawn."""
+        await queue.put(entry("a@example.jp"))
+        begun = await queue.start_flush([], NOW)
+        await queue.pause("example.jp", NOW)
+        account = await queue.progress(begun.flush)
+        assert account is not None
+        assert (account.total, account.withdrawn, account.done) == (1, 1, True)
 
     # The operator
 

@@ -16,7 +16,7 @@ from backupmx.queue import stock
 from backupmx.queue.entry import QueueFull, QueueTrouble, State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.contract import LEASE, QueueContract
-from tests.queue.samples import HOP, NOW, entry, settled, wire
+from tests.queue.samples import HOP, NOW, OTHER, entry, settled, wire
 
 LARGE = b"\r\n" + b"0123456789" * 40_000
 
@@ -263,3 +263,28 @@ async def test_no_such_store(store: str) -> None:
     """A store we do not know is a sentence."""
     with pytest.raises(QueueTrouble, match=r"queue\.store"):
         await open_queue(store)
+
+
+async def test_paused_over_a_restart(queue: SqliteQueue, tmp_path: Path) -> None:
+    """A pause is on the disk: opened again, the queue knows it, and another process that puts does too."""
+    other = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    await queue.pause("example.jp", NOW)
+    await other.put(entry())
+    await other.close()
+    await queue.close()
+    again = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    await again.sweep()
+    assert (await again.due(NOW), [p.recipients for p in await again.paused()]) == ([], [1])
+    await again.close()
+
+
+async def test_rerouting_that_was_cut_off(queue: SqliteQueue) -> None:
+    """A crash in the middle of rerouting leaves a mark: the next start asks for all next hops again."""
+    await queue.put(entry())
+
+    def crash(address: str) -> str:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await queue.reroute(crash, "v2")
+    assert await queue.reroute(lambda address: OTHER, "v2") == 1

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from backupmx.queue.entry import State
+from backupmx.mail.envelope import Envelope, Recipient
+from backupmx.mail.message import Message
+from backupmx.queue.entry import NewEntry, NewRecipient, State, new_id
 from backupmx.route import transport_map
 from backupmx.route.routes import Routes
 from tests.net.peers import CLOSE, STALL, Peer
@@ -292,3 +294,34 @@ async def test_nothing_is_lost(tmp_path: Path, seed: int) -> None:
         assert await s.states() == {}
     taken = {(t.content[6:23].decode(), rcpt[9:10]) for t in one.taken + two.taken for rcpt in t.rcpts}
     assert taken == {(id, who) for id in ids for who in "uv"}
+
+
+async def test_put_by_a_worker_that_missed_the_reload(tmp_path: Path) -> None:
+    """Mail that a worker put by the old map after the relay read the new one goes by the new one."""
+    async with Peer() as old, Peer() as new, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{old.port}") as s:
+        before = s.routes
+        await s.relay.reload(Routes(transport_map.parse(f"example.jp smtp:[127.0.0.1]:{new.port}")))
+        recipients = (NewRecipient("u@example.jp", before.next_hop("u@example.jp")),)
+        envelope = Envelope("a@client.example", (Recipient("u@example.jp"),))
+        message = Message((b"X-Id: late",), (b"\r\nhello\r\n",))
+        await s.queue.put(
+            NewEntry(new_id(s.clock()), s.clock(), envelope, recipients, message, routes=before.signature)
+        )
+        s.relay.wake()
+        await s.settled()
+        assert (len(old.taken), len(new.taken), await s.states()) == (0, 1, {})
+
+
+async def test_paused(tmp_path: Path) -> None:
+    """Mail of a paused domain is not relayed, that of others is; resumed, it goes."""
+    map = "example.jp smtp:[127.0.0.1]:{0}\nexample.net smtp:[127.0.0.1]:{0}\n"
+    async with Peer() as peer, scene(tmp_path, map.format(peer.port)) as s:
+        await s.queue.pause("example.jp", s.clock())
+        await s.put("a@example.jp")
+        await s.put("b@example.net")
+        await s.settled()
+        assert await s.states() == {"a@example.jp": "queued"}
+        await s.queue.resume("example.jp")
+        s.relay.wake()
+        await s.settled()
+        assert (len(peer.taken), await s.states()) == (2, {})

@@ -27,6 +27,8 @@ COMMANDS = {
     "lint": "mistakes in rule files",
     "queue": "what waits, and what to do with it",
     "flush": "deliver now what is deferred",
+    "pause": "accept a domain's mail and relay none of it: its primary's maintenance",
+    "resume": "end a pause",
     "quarantine": "mail that a rule discarded and policy kept",
 }
 

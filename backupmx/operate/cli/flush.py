@@ -3,16 +3,17 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import click
 
 from backupmx.config import Config, ConfigTrouble
+from backupmx.operate.cli.domains import folded, require_ours
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, on_terminal, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.lock import is_running
-from backupmx.queue.orders import FlushProgress
+from backupmx.queue.entry import FlushProgress, Paused
 from backupmx.queue.sqlite import SqliteQueue
 
 _LOOK = 0.1
@@ -28,16 +29,15 @@ _LOOK = 0.1
 def command(domains: tuple[str, ...], everything: bool, no_wait: bool, config_file: str | None, as_json: bool) -> None:
     """Deliver now what is deferred: for these recipient domains, or for all.
 
-    Not what is held or refused.  Shows progress for what was waiting when it
-    began, until each has had its try.  Status 1 when some of it stays queued.
+    Not what is held or refused, and not mail of a paused domain.  Shows progress
+    for what was waiting when it began, until each has had its try.  Status 1 when
+    some of it stays queued.
     """
     if domains and everything:
         raise click.UsageError("name domains, or --all")
     config = load_config(config_file)
-    if strange := _not_ours(config, domains):
-        for domain in strange:
-            click.echo(f"backupmx: {domain} is not among our relay domains", err=True)
-        sys.exit(1)
+    domains = tuple(folded(domain) for domain in domains)
+    require_ours(config, domains)
     if not is_running(config):
         raise_not_running(config)
     sys.exit(with_queue(config, lambda queue: _flush(queue, config, domains, no_wait, as_json)))
@@ -52,24 +52,22 @@ def raise_not_running(config: Config) -> None:
     sys.exit(1)
 
 
-def _not_ours(config: Config, domains: tuple[str, ...]) -> list[str]:
-    from backupmx.operate.policy import read_routes
-
-    if not domains:
-        return []
-    routes = read_routes(config)
-    return [domain for domain in domains if not routes.is_ours(f"postmaster@{domain}")]
-
-
 async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], no_wait: bool, as_json: bool) -> int:
     began = time.monotonic()
+    stays = [p for p in await queue.paused() if p.domain in domains or (p.recipients and not domains)]
+    for one in stays:
+        click.echo(
+            f"backupmx: {one.domain} is paused: {one.recipients} waiting there stay;"
+            f" `backupmx resume {one.domain}` ends it",
+            err=True,
+        )
     account = await queue.start_flush(domains, time.time())
     if no_wait:
         if as_json:
-            write_json({"waiting": account.total, "delivered": 0, "deferred": 0, "refused": 0, "seconds": 0.0})
+            write_json(_object(account, 0.0, stays))
         else:
             click.echo(f"{account.total} waiting, flush started")
-        return 0
+        return 1 if stays else 0
     with ExitStack() as stack:
         show = _progress_bar(stack, account.total) if on_terminal() and not as_json else _lines(as_json)
         while not account.done:
@@ -78,15 +76,22 @@ async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], n
                 raise ConfigTrouble(["the appliance stopped; what waits goes out when `backupmx serve` starts"])
             account = await queue.progress(account.flush) or account
             show(account)
-    _report(account, time.monotonic() - began, as_json)
-    return 1 if account.deferred or account.refused or account.withdrawn or account.waiting else 0
-
-
-def _report(account: FlushProgress, seconds: float, as_json: bool) -> None:
+    seconds = time.monotonic() - began
     if as_json:
-        numbers = {name: getattr(account, name) for name in ("delivered", "deferred", "refused")}
-        write_json({"waiting": account.total, **numbers, "seconds": round(seconds, 3)})
-        return
+        write_json(_object(account, seconds, stays))
+    else:
+        _report(account, seconds)
+    return 1 if account.deferred or account.refused or account.withdrawn or account.waiting or stays else 0
+
+
+def _object(account: FlushProgress, seconds: float, stays: Sequence[Paused]) -> dict[str, object]:
+    """Pure.  `paused` only where something is."""
+    numbers = {name: getattr(account, name) for name in ("delivered", "deferred", "refused")}
+    paused = {"paused": sum(one.recipients for one in stays)} if stays else {}
+    return {"waiting": account.total, **numbers, "seconds": round(seconds, 3), **paused}
+
+
+def _report(account: FlushProgress, seconds: float) -> None:
     if not account.total:
         click.echo("Nothing is deferred.")
         return

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
+from backupmx.mail.address import domain_of
 from backupmx.mail.message import Message
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
@@ -41,6 +42,9 @@ def why_and_when(entry: QueuedEntry, recipient: QueuedRecipient, hops: Mapping[s
 
     Of what waits for a next hop that is down only a few messages are tried; for the others its error is the reason.
     """
+    if recipient.paused and recipient.state in (State.QUEUED, State.DEFERRED):
+        words = f"{domain_of(recipient.address)} is paused"
+        return f"{words}; last: {recipient.reason}" if recipient.reason else words, 0.0
     hop = hops.get(recipient.next_hop)
     if recipient.state not in MOVING or recipient.state is State.REFUSED or hop is None or hop.up is not False:
         return recipient.reason or entry.reason, recipient.next_attempt

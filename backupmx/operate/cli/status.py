@@ -11,7 +11,7 @@ from backupmx.operate.cli.check import remarks
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.lock import is_running
-from backupmx.queue.entry import HopState, State, Total
+from backupmx.queue.entry import HopState, Paused, State, Total
 from backupmx.queue.sqlite import SqliteQueue
 
 _WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
@@ -21,7 +21,7 @@ _WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
 @config_option
 @json_option
 def command(config_file: str | None, as_json: bool) -> None:
-    """Primaries up or down since when, what waits by next hop and age, quarantine.
+    """Primaries up or down since when, what waits by next hop and age, paused domains, quarantine.
 
     Status 1 when the appliance does not run, a primary is down, or mail was refused.
     """
@@ -31,16 +31,20 @@ def command(config_file: str | None, as_json: bool) -> None:
     named = sorted(read_routes(config).next_hops)
     running = is_running(config)
 
-    async def work(queue: SqliteQueue) -> tuple[Sequence[Total], Mapping[str, HopState]]:
-        return await queue.totals(), await queue.hop_states()
+    async def work(queue: SqliteQueue) -> tuple[Sequence[Total], Mapping[str, HopState], Sequence[Paused]]:
+        return await queue.totals(), await queue.hop_states(), await queue.paused()
 
-    totals, states = with_queue(config, work)
+    totals, states, paused = with_queue(config, work)
     hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
     quarantined = sum(t.recipients for t in totals if t.state is State.DISCARDED)
     if as_json:
-        write_json({"running": running, "next_hops": hops, "quarantined": quarantined, "remarks": remarks(config)})
+        domains = [{"domain": p.domain, "since": int(p.since), "waiting": p.recipients} for p in paused]
+        write_json(
+            {"running": running, "next_hops": hops, "paused": domains, "quarantined": quarantined,
+             "remarks": remarks(config)}
+        )  # fmt: skip
     else:
-        _print(config, running, hops, quarantined)
+        _print(config, running, hops, paused, quarantined)
     sys.exit(0 if running and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
 
 
@@ -65,7 +69,9 @@ def hop_object(hop: str, state: HopState | None, totals: Sequence[Total]) -> dic
     }
 
 
-def _print(config: Config, running: bool, hops: Sequence[dict[str, object]], quarantined: int) -> None:
+def _print(
+    config: Config, running: bool, hops: Sequence[dict[str, object]], paused: Sequence[Paused], quarantined: int
+) -> None:
     now = time.time()
     click.echo(f"{config.hostname}: {'running' if running else 'NOT RUNNING'}")
     for hop in hops:
@@ -75,6 +81,8 @@ def _print(config: Config, running: bool, hops: Sequence[dict[str, object]], qua
         if isinstance(oldest, int):
             counts = ", ".join(f"{hop[str(s)]} {s}" for s in _WAITING if hop[str(s)])
             click.echo(f"    waiting: {counts}; the oldest for {ago(now - oldest)}")
+    for one in paused:
+        click.echo(f"  {one.domain}: paused for {ago(now - one.since)}, {one.recipients} waiting")
     if quarantined:
         click.echo(f"  quarantine: {quarantined} recipients")
     for remark in remarks(config):
