@@ -140,7 +140,11 @@ class Appliance:
 
     def _start(self, child: Child) -> None:
         child.started = time.monotonic()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no process to be had now: the others go on, this place is tried again
+            self._vacant(child, error.strerror or "fork failed")
+            return
         if pid:
             child.pid = pid
             self._journal.started(f"{child.name}, pid {pid}")
@@ -167,10 +171,13 @@ class Appliance:
                 self._died(child, status)
 
     def _died(self, child: Child, status: int) -> None:
+        how = f"signal {-status}" if (status := os.waitstatus_to_exitcode(status)) < 0 else f"status {status}"
+        self._vacant(child, how)
+
+    def _vacant(self, child: Child, how: str) -> None:
         lived = time.monotonic() - child.started
         child.wait = _FIRST_WAIT if lived > _STEADY else min(child.wait * 2, _LONGEST_WAIT)
         child.again_at = time.monotonic() + child.wait
-        how = f"signal {-status}" if (status := os.waitstatus_to_exitcode(status)) < 0 else f"status {status}"
         self._journal.died(child.name, how, child.wait)
 
     def _stop(self) -> None:

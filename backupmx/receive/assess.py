@@ -6,7 +6,7 @@
 
 It asks engines, milters and DNS and tells the journal; it writes nothing.
 
-    1 trace    our own Received: goes on top; more than 50 of others: 554 5.4.6
+    1 trace    our own Received: goes on top; 50 of others: 554 5.4.0
     2 rules    header_checks and its sisters on what the client sent.  REJECT and
                DISCARD settle the fate: no check runs.  PASS and REDIRECT end
                this pass of the rules; our own checks still run.

@@ -39,3 +39,27 @@ async def test_in_the_place_of_one_that_died(tmp_path: Path) -> None:
     bell.close()
     second.close()
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_deep_state_folder(tmp_path: Path) -> None:
+    """A path longer than that of a Unix socket may be still has its bell."""
+    folder = tmp_path / ("x" * 100) / ("y" * 100)
+    folder.mkdir(parents=True)
+    ear, bell = Ear(str(folder)), Bell(str(folder))
+    bell.ring()
+    assert await ear.wait(10) is True
+    bell.close()
+    ear.close()
+
+
+async def test_a_bell_finds_the_successor(tmp_path: Path) -> None:
+    """Who rang before the relay died is heard by the next one."""
+    bell, first = Bell(str(tmp_path)), Ear(str(tmp_path))
+    bell.ring()
+    first.close()
+    bell.ring()
+    second = Ear(str(tmp_path))
+    bell.ring()
+    assert await second.wait(10) is True
+    bell.close()
+    second.close()
