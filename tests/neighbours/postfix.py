@@ -80,6 +80,7 @@ class Postfix:
         self._master.terminate()  # the master takes its children with it
         self._master.wait(timeout=20)
         self._master = None
+        _wait_until_refused(self.port)
 
     @property
     def status(self) -> int | None:
@@ -213,3 +214,14 @@ def _wait_for(port: int, instance: Postfix) -> None:
         time.sleep(0.05)
     errors = (instance.folder / "stderr").read_text()
     raise RuntimeError(f"Postfix did not start (status {instance.status}): {errors} {instance.log()}")
+
+
+def _wait_until_refused(port: int) -> None:
+    """A child that was just born holds the port for a moment after its master's end."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"something still listens on port {port}")
