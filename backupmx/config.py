@@ -97,6 +97,8 @@ class Smtp(Section):
     """Open connections a worker; more are told 421 4.7.0."""
     client_connection_limit: Annotated[int, Field(ge=0)] = 50
     """Of these, from one address; 0: no limit (Postfix: smtpd_client_connection_count_limit)."""
+    reject_unknown_sender_domain: bool = False
+    """A sender whose domain has no MX and no address is put off, 450 4.1.8 (Postfix: reject_unknown_sender_domain)."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Rate and connection limits do not apply to these networks (Postfix: mynetworks)."""
     tls_chain_files: tuple[str, ...] = ()

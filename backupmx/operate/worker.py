@@ -25,6 +25,7 @@ from backupmx.receive.admit import Admission
 from backupmx.receive.intake import Intake, Policy
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door
+from backupmx.receive.sender import Senders
 from backupmx.rules.engine import DEFAULT
 
 
@@ -46,6 +47,7 @@ async def _receive(config: Config, files: Files, sockets: list[socket.socket], s
     door = Door(
         smtp_settings(config, queue.body_folder), intake.accept, admission(files),
         journal=journal, resolver=resolver, tls=files.tls,
+        senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
     await door.start(sockets)
     async with asyncio.TaskGroup() as tasks:

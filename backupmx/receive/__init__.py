@@ -9,6 +9,7 @@ command   the arguments of MAIL and RCPT, and the replies                    pur
 data      DATA in chunks: dot-unstuffing, line ends, the end                 pure
 spool     content while it comes in: in memory, then in a file
 admit     at connection, MAIL and RCPT: is this ours, does this person exist pure
+sender    could mail to this sender be delivered? The DNS is asked
 trace     the Received: header of ours, and counting those of others         pure
 limits    what a client may ask of us, each number with its precedent        pure
 names     what clients are called

@@ -46,6 +46,10 @@ class Admission:
         """Before the greeting."""
         return None
 
+    def is_ours(self, address: str) -> bool:
+        """Of a relay domain."""
+        return self._routes.is_ours(address)
+
     def sender(self, client: Client, sender: str) -> Reply | None:
         """At MAIL; the null sender is "" and never refused: bounces must come through."""
         return None

@@ -30,6 +30,7 @@ from backupmx.net.tls import ServerTls
 from backupmx.receive.admit import Admission
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.names import Reverse
+from backupmx.receive.sender import Senders
 from backupmx.receive.service import Accept, Service
 from backupmx.receive.session import Session
 
@@ -99,8 +100,11 @@ class Door:
         journal: Journal,
         resolver: Reverse | None = None,
         tls: ServerTls | None = None,
+        senders: Senders | None = None,
     ) -> None:
-        self.service = Service(settings, accept, admission, journal=journal, resolver=resolver, tls=tls)
+        self.service = Service(
+            settings, accept, admission, journal=journal, resolver=resolver, tls=tls, senders=senders
+        )
         self._servers: list[asyncio.Server] = []
         self._stopped = asyncio.Event()
 

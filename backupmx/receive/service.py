@@ -17,6 +17,7 @@ from backupmx.net.tls import ServerTls
 from backupmx.receive.admit import Admission
 from backupmx.receive.limits import Exceptions, SmtpSettings
 from backupmx.receive.names import Names, Reverse
+from backupmx.receive.sender import Senders
 
 if TYPE_CHECKING:
     from backupmx.receive.wire import Wire
@@ -42,12 +43,14 @@ class Service:
         journal: Journal,
         resolver: Reverse | None = None,
         tls: ServerTls | None = None,
+        senders: Senders | None = None,
     ) -> None:
         self.settings = settings
         self.accept = accept
         self.admission = admission
         self.journal = journal
         self.tls = tls
+        self.senders = senders
         self.names = Names(resolver, settings.name_timeout)
         self.spared = Exceptions(settings.limit_exceptions)
         self.sessions: set[Wire] = set()

@@ -31,6 +31,7 @@ from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
 from backupmx.receive import command
 from backupmx.receive.data import Unstuffing
 from backupmx.receive.limits import DATA_RATE
+from backupmx.receive.sender import Doubt, Senders
 from backupmx.receive.service import Service
 from backupmx.receive.spool import Body, room
 from backupmx.receive.wire import Answer, Wire, line
@@ -59,6 +60,8 @@ class Session(Wire):
     def _forget(self) -> None:
         """No transaction."""
         self._mail: command.Mail | None = None
+        self._doubt: Doubt | None = None
+        self._doubting: asyncio.Task[None] | None = None
         self._recipients: list[Recipient] = []
         self._rejected = False
         self._queue_id = ""
@@ -183,7 +186,22 @@ class Session(Wire):
             self.service.journal.refused("MAIL", self.client, refusal, sender=asked.sender)
             return refusal
         self._mail = asked
+        if self.service.senders is not None:
+            self._look_at(asked, self.service.senders)
         return command.MAIL_OK
+
+    def _look_at(self, mail: command.Mail, senders: Senders) -> None:
+        """The sender's domain: what is known of it, else it is asked for while the client goes on."""
+        known = senders.known(mail.sender)
+        if isinstance(known, Doubt):
+            self._doubt = None if self.service.admission.is_ours(mail.sender) else known
+        elif not known and not self.service.admission.is_ours(mail.sender):
+            self._doubting = self.service.spawn(self._ask_about(mail, senders))
+
+    async def _ask_about(self, mail: command.Mail, senders: Senders) -> None:
+        doubt = await senders.find(mail.sender)
+        if mail is self._mail:
+            self._doubt, self._doubting = doubt, None
 
     def _no_room(self, size: int) -> Reply | None:
         """A large message that is announced is refused before it is sent.  Small ones are left to the queue, which
@@ -199,11 +217,19 @@ class Session(Wire):
         answer = self.smtp_MAIL(argument)
         return answer if isinstance(answer, bytes | Reply) else await answer
 
+    async def _rcpt_when_known(self, doubting: "asyncio.Task[None]", argument: bytes) -> bytes | Reply | None:
+        await asyncio.wait([doubting])
+        self._doubting = None
+        answer = self.smtp_RCPT(argument)
+        return answer if isinstance(answer, bytes | Reply) else await answer
+
     @syntax("RCPT TO: <address>", extended=" [SP <mail-parameters>]")
     def smtp_RCPT(self, argument: bytes) -> Answer:
         mail, service = self._mail, self.service
         if mail is None:
             return command.NEED_MAIL if self.client.helo else command.HELO_FIRST
+        if self._doubting is not None:
+            return self._rcpt_when_known(self._doubting, argument)
         asked = command.rcpt(argument, mail.smtputf8)
         if isinstance(asked, Reply):
             self._rejected = True
@@ -213,7 +239,10 @@ class Session(Wire):
         if len(self._recipients) >= service.settings.recipient_limit:
             service.journal.refused("RCPT", self.client, command.TOO_MANY, sender=mail.sender, recipient=asked.address)
             return line(command.TOO_MANY)  # as bytes: no error of the client's (smtpd_recipient_overshoot_limit)
-        if refusal := service.admission.recipient(self.client, mail.sender, asked.address):
+        doubt, refusal = self._doubt, service.admission.recipient(self.client, mail.sender, asked.address)
+        if doubt is not None and (doubt.certain or refusal is None):
+            refusal = doubt.reply
+        if refusal is not None:
             self._rejected = True
             service.journal.refused("RCPT", self.client, refusal, sender=mail.sender, recipient=asked.address)
             return refusal

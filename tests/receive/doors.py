@@ -145,7 +145,13 @@ class Talk:
 
 @asynccontextmanager
 async def running(
-    recorder: Recorder | None = None, *, known: Any = None, resolver: Any = None, tls: Any = None, **settings: Any
+    recorder: Recorder | None = None,
+    *,
+    known: Any = None,
+    resolver: Any = None,
+    tls: Any = None,
+    senders: Any = None,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     recorder = recorder or Recorder()
     log: list[bytes] = []
@@ -156,6 +162,7 @@ async def running(
         journal=Journal(sink=log.append, host="mx2", stamped=False),
         resolver=resolver,
         tls=tls,
+        senders=senders,
     )
     sockets = open_sockets(["127.0.0.1:0"])
     port = sockets[0].getsockname()[1]
