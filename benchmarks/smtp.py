@@ -42,6 +42,7 @@ from backupmx.operate.loop import run
 from backupmx.receive.admit import Admission
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door, open_sockets
+from backupmx.receive.service import Service
 
 LOADS = {
     "fresh": (["-l", "4096"], 1.0),
@@ -66,7 +67,7 @@ def ours(pipe: Connection) -> None:
     async def serve() -> int:
         with tempfile.TemporaryDirectory() as folder:
             settings = SmtpSettings("mx2.example.net", spool_folder=folder)
-            door = Door(settings, take, Admission(Everybody()), journal=Journal(sink=len))
+            door = Door(Service(settings, take, Admission(Everybody()), journal=Journal(sink=len)))
             sockets = open_sockets(["127.0.0.1:0"])
             await door.start(sockets)
             asyncio.get_running_loop().add_reader(pipe.fileno(), tell, pipe)

@@ -26,6 +26,7 @@ from backupmx.receive.intake import Intake, Policy
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door
 from backupmx.receive.sender import Senders
+from backupmx.receive.service import Service
 from backupmx.rules.engine import DEFAULT
 
 
@@ -44,11 +45,12 @@ async def _receive(config: Config, files: Files, sockets: list[socket.socket], s
     queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
     resolver = Resolver(config.dns.servers)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
-    door = Door(
+    service = Service(
         smtp_settings(config, queue.body_folder), intake.accept, admission(files),
         journal=journal, resolver=resolver, tls=files.tls,
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
+    door = Door(service)
     await door.start(sockets)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(door.run())
@@ -59,7 +61,7 @@ async def _receive(config: Config, files: Files, sockets: list[socket.socket], s
                 journal.reload_failed(trouble.errors)
                 continue
             intake.policy = policy(config, files, resolver, journal)
-            door.service.admission, door.service.tls = admission(files), files.tls
+            service.admission, service.tls = admission(files), files.tls
         await door.stop(config.smtp.stop_timeout)
     await resolver.close()
     await queue.close()

@@ -25,13 +25,7 @@ import sys
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import ExitStack
 
-from backupmx.journal import Journal
-from backupmx.net.tls import ServerTls
-from backupmx.receive.admit import Admission
-from backupmx.receive.limits import SmtpSettings
-from backupmx.receive.names import Reverse
-from backupmx.receive.sender import Senders
-from backupmx.receive.service import Accept, Service
+from backupmx.receive.service import Service
 from backupmx.receive.session import Session
 
 BACKLOG = 1024
@@ -91,20 +85,8 @@ def _open(address: str) -> socket.socket:
 class Door:
     """One worker's loop: sessions on given sockets.  `service.admission` and `service.tls` may be replaced."""
 
-    def __init__(
-        self,
-        settings: SmtpSettings,
-        accept: Accept,
-        admission: Admission,
-        *,
-        journal: Journal,
-        resolver: Reverse | None = None,
-        tls: ServerTls | None = None,
-        senders: Senders | None = None,
-    ) -> None:
-        self.service = Service(
-            settings, accept, admission, journal=journal, resolver=resolver, tls=tls, senders=senders
-        )
+    def __init__(self, service: Service) -> None:
+        self.service = service
         self._servers: list[asyncio.Server] = []
         self._stopped = asyncio.Event()
 

@@ -14,6 +14,7 @@ from backupmx.mail.reply import Reply
 from backupmx.receive.admit import Admission
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door, open_sockets
+from backupmx.receive.service import Service
 
 PATIENCE = 10.0
 
@@ -155,7 +156,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     recorder = recorder or Recorder()
     log: list[bytes] = []
-    door = Door(
+    service = Service(
         SmtpSettings("mx2.example.net", **settings),
         recorder,
         Admission(RelayDomains(), known, postmaster="postmaster@example.jp"),
@@ -164,6 +165,7 @@ async def running(
         tls=tls,
         senders=senders,
     )
+    door = Door(service)
     sockets = open_sockets(["127.0.0.1:0"])
     port = sockets[0].getsockname()[1]
     await door.start(sockets)
