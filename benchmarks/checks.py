@@ -52,12 +52,12 @@ from backupmx.check.stamp import apply, fields
 from backupmx.check.virus import Virus
 from backupmx.check.virus_clamd import Clamd
 from backupmx.check.virus_yara import SHIPPED, Yara
-from backupmx.check.wire import Address
 from backupmx.config import parse
 from backupmx.journal import silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.net.dns import Answer, Resolver
+from backupmx.net.endpoint import Endpoint
 from tests.neighbours import clamd as neighbour
 
 HOST = "mx2.example.net"
@@ -183,7 +183,7 @@ def _in_turns(folder: Path, address: str, size: int, count: int, rounds: int) ->
     (folder / "list").write_text("".join(f"{file}\n" for file in files))
 
     async def scan() -> None:
-        clamd = Clamd(Address.parse(address), 60)
+        clamd = Clamd(Endpoint.parse(address), 60)
         for message in messages:
             await clamd.scan(message)
 

@@ -21,7 +21,8 @@ from backupmx.check.milter_replay import Said, replay
 from backupmx.check.trouble import EngineAway, Lost
 from backupmx.config import OnError
 from backupmx.journal import silent
-from backupmx.net.milter import Endpoint, MilterAway, MilterLost, Timeouts, dialogue
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import MilterAway, MilterLost, Timeouts, dialogue
 
 _AT_ONCE = 50
 

@@ -49,7 +49,8 @@ from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
-from backupmx.net.milter import Endpoint, MilterTrouble, Timeouts
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import MilterTrouble, Timeouts
 from backupmx.net.milter_answers import TRY_AGAIN, Discard, Refuse
 
 TOGETHER = 540.0
@@ -272,4 +273,4 @@ def build(config: Config, journal: Journal) -> Milters:
 def _listed(config: Config) -> Iterator[Milter]:
     for section in config.milter:
         timeouts = Timeouts(section.connect_timeout, section.command_timeout, section.content_timeout)
-        yield Milter(section.name, Endpoint.parse(section.address), timeouts, section.on_error)
+        yield Milter(section.name, Endpoint.parse(section.address, "inet"), timeouts, section.on_error)

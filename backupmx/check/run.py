@@ -38,11 +38,11 @@ from backupmx.check.virus import Virus, VirusEngine
 from backupmx.check.virus_clamd import Clamd
 from backupmx.check.virus_yara import SHIPPED as SHIPPED_YARA
 from backupmx.check.virus_yara import Yara
-from backupmx.check.wire import Address
 from backupmx.config import Checks as Settings
 from backupmx.config import Config
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
+from backupmx.net.endpoint import Endpoint
 
 _AUTHENTICATION = ("spf", "dkim", "dmarc", "arc")
 
@@ -189,7 +189,7 @@ def _virus_engines(config: Config) -> Iterator[VirusEngine]:
     for name in config.checks.virus.engines:
         if name == "clamd":
             virus = config.checks.virus
-            yield Clamd(Address.parse(virus.address), seconds, max_age=virus.max_age)
+            yield Clamd(Endpoint.parse(virus.address), seconds, max_age=virus.max_age)
         else:
             own = config.policy_path("yara")  # a site's own rules, beside backupmx.toml
             yield Yara(own if own.is_dir() else SHIPPED_YARA, seconds)
@@ -198,9 +198,9 @@ def _virus_engines(config: Config) -> Iterator[VirusEngine]:
 def _spam_engine(config: Config) -> SpamEngine | None:
     spam = config.checks.spam
     if spam.engine == "spamd":
-        return Spamd(Address.parse(spam.address), _seconds(spam.timeout, config.checks.deadline))
+        return Spamd(Endpoint.parse(spam.address), _seconds(spam.timeout, config.checks.deadline))
     if spam.engine == "rspamd":
-        return Rspamd(Address.parse(spam.address), _seconds(spam.timeout, config.checks.deadline))
+        return Rspamd(Endpoint.parse(spam.address), _seconds(spam.timeout, config.checks.deadline))
     if spam.engine == "builtin":
         return Builtin(read(config.policy_path(spam.rules) if spam.rules else SHIPPED_SPAM))
     return None

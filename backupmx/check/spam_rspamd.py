@@ -33,8 +33,9 @@ from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.spam import Score
 from backupmx.check.trouble import EngineAway, Lost, Unscannable
-from backupmx.check.wire import Address, dialogue, places
+from backupmx.check.wire import dialogue, places
 from backupmx.mail.message import Buffer
+from backupmx.net.endpoint import Endpoint
 
 _LARGEST = 50 << 20
 # rspamd's own max_message.
@@ -49,7 +50,7 @@ class Rspamd:
     name = "rspamd"
     largest = _LARGEST
 
-    def __init__(self, address: Address, seconds: float) -> None:
+    def __init__(self, address: Endpoint, seconds: float) -> None:
         self._address = address
         self._seconds = seconds
         self._turn = places()

@@ -19,8 +19,9 @@ from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.spam import Score
 from backupmx.check.trouble import EngineAway, Lost, TooLarge, Unscannable
-from backupmx.check.wire import Address, dialogue, places
+from backupmx.check.wire import dialogue, places
 from backupmx.mail.message import Buffer
+from backupmx.net.endpoint import Endpoint
 
 _LARGEST = 512 << 10
 _FIRST_LINE = re.compile(rb"SPAMD/[\d.]+ (\d{1,3}) ([^\r\n]*)\r\n")
@@ -33,7 +34,7 @@ class Spamd:
     name = "spamd"
     largest = _LARGEST
 
-    def __init__(self, address: Address, seconds: float, user: str = "") -> None:
+    def __init__(self, address: Endpoint, seconds: float, user: str = "") -> None:
         self._address = address
         self._seconds = seconds
         self._user = user

@@ -31,8 +31,9 @@ from collections.abc import Callable, Iterator
 from backupmx.check.field import plain
 from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.check.virus import Scan
-from backupmx.check.wire import Address, dialogue, places
+from backupmx.check.wire import dialogue, places
 from backupmx.mail.message import Buffer, Message
+from backupmx.net.endpoint import Endpoint
 
 _CHUNK = 256 << 10
 _VERSION_SECONDS = 60.0
@@ -50,7 +51,7 @@ class Clamd:
 
     def __init__(
         self,
-        address: Address,
+        address: Endpoint,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
         *,

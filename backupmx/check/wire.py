@@ -1,6 +1,6 @@
 """wire: one request to an engine on a local socket, one answer.
 
-    async with dialogue(Address.parse("unix:/var/run/clamav/clamd"), timeout, places()) as engine:
+    async with dialogue(Endpoint.parse("unix:/var/run/clamav/clamd"), timeout, places()) as engine:
         await engine.send(b"zINSTREAM\\0", ...)
         answer = await engine.receive(until=b"\\0")
 
@@ -16,42 +16,17 @@ not asyncio streams, which forget what is unread when a write fails.
 """
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from backupmx.check.trouble import EngineAway, Lost, Unscannable
 from backupmx.mail.message import Buffer
+from backupmx.net.endpoint import Endpoint, connected
 
 _CONNECT_SECONDS = 5.0
 # An engine on this host or this network that needs longer to say "yes?" is not there.
 _LONGEST_ANSWER = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an engine listens."""
-
-    path: str = ""
-    """Of a Unix socket; "" for TCP."""
-    host: str = ""
-    port: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """ "unix:PATH" or "tcp:HOST:PORT".  Raises ValueError."""
-        kind, _, rest = text.partition(":")
-        if kind == "unix" and rest.startswith("/"):
-            return cls(path=rest)
-        host, _, port = rest.rpartition(":")
-        if kind != "tcp" or not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{text}: write unix:/PATH or tcp:HOST:PORT")
-        return cls(host=host.strip("[]"), port=int(port))
-
-    def __str__(self) -> str:
-        return self.path or f"{self.host}:{self.port}"
 
 
 class Dialogue:
@@ -105,11 +80,11 @@ def places() -> asyncio.Semaphore:
 
 
 @asynccontextmanager
-async def dialogue(address: Address, seconds: float, turn: asyncio.Semaphore) -> AsyncIterator[Dialogue]:
+async def dialogue(endpoint: Endpoint, seconds: float, turn: asyncio.Semaphore) -> AsyncIterator[Dialogue]:
     """A new connection, closed at the end.  Raises EngineAway while connecting, Lost after `seconds`."""
     try:
         async with asyncio.timeout(seconds), turn:
-            sock = await _connect(address, min(seconds, _CONNECT_SECONDS))
+            sock = await _connect(endpoint, min(seconds, _CONNECT_SECONDS))
             try:
                 yield Dialogue(sock)
             finally:
@@ -118,49 +93,11 @@ async def dialogue(address: Address, seconds: float, turn: asyncio.Semaphore) ->
         raise Lost(f"no answer in {seconds:g} s") from None
 
 
-async def _connect(address: Address, seconds: float) -> socket.socket:
+async def _connect(endpoint: Endpoint, seconds: float) -> socket.socket:
     try:
         async with asyncio.timeout(seconds):
-            if address.path:
-                return await _connected(socket.AF_UNIX, address.path)
-            family, target = await _resolved(address)
-            return await _connected(family, target)
+            return await connected(endpoint)
     except TimeoutError:
-        raise EngineAway(f"{address}: no connection in {seconds:g} s") from None
+        raise EngineAway(f"{endpoint}: no connection in {seconds:g} s") from None
     except OSError as error:
-        raise EngineAway(f"{address}: {error.strerror or error}") from None
-
-
-async def _connected(family: int, target: str | tuple[str, int]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        while not await _taken(sock, target):  # noqa: ASYNC110  nobody tells when a backlog has room again
-            await asyncio.sleep(0.02)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _taken(sock: socket.socket, target: str | tuple[str, int]) -> bool:
-    """False: its backlog is full.  Only Unix sockets say so (EAGAIN), and asyncio would take it for success."""
-    if isinstance(target, str):
-        try:
-            sock.connect(target)
-        except BlockingIOError:
-            return False
-        return True
-    await asyncio.get_running_loop().sock_connect(sock, target)
-    return True
-
-
-async def _resolved(address: Address) -> tuple[int, tuple[str, int]]:
-    """An address literal needs no thread; a name is asked of the system, as for any local service."""
-    try:
-        version = ipaddress.ip_address(address.host).version
-    except ValueError:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        return found[0][0], (str(found[0][4][0]), address.port)
-    return (socket.AF_INET if version == 4 else socket.AF_INET6), (address.host, address.port)
+        raise EngineAway(f"{endpoint}: {error.strerror or error}") from None

@@ -1,6 +1,6 @@
 """milter: one dialogue with one milter, as an MTA has it.
 
-    async with dialogue(Endpoint.parse("unix:/run/x.sock"), Timeouts()) as milter:
+    async with dialogue(Endpoint.parse("unix:/run/x.sock", "inet"), Timeouts()) as milter:
         answer = await milter.step(MAIL, strings(b"<a@b.example>"), macros=[("i", "4hX")])
         edits, answer = await milter.end([("i", "4hX")])
 
@@ -23,11 +23,11 @@ tenth of a millisecond, and one that leaks state between messages is theirs.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from backupmx.net.endpoint import Endpoint, connected
 from backupmx.net.milter_answers import (
     Accept,
     Answer,
@@ -84,30 +84,6 @@ class Timeouts:
 
     def of(self, step: Step) -> float:
         return self.content if step in (HEADER, END_OF_HEADER, BODY, END_OF_MESSAGE) else self.command
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a milter listens."""
-
-    path: str = ""
-    """Of a Unix socket; "" for TCP."""
-    host: str = ""
-    port: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "Endpoint":
-        """ "unix:/PATH" or "inet:HOST:PORT", as in Postfix's smtpd_milters.  Raises ValueError."""
-        kind, _, rest = text.partition(":")
-        if kind == "unix" and rest.startswith("/"):
-            return cls(path=rest)
-        host, _, port = rest.rpartition(":")
-        if kind != "inet" or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-            raise ValueError(f"{text}: write unix:/PATH or inet:HOST:PORT")
-        return cls(host=host.strip("[]"), port=int(port))
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"inet:{self.host}:{self.port}"
 
 
 class Dialogue:
@@ -223,26 +199,8 @@ async def dialogue(endpoint: Endpoint, timeouts: Timeouts) -> AsyncIterator[Dial
 async def _connected(endpoint: Endpoint, seconds: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     try:
         async with asyncio.timeout(seconds):
-            if endpoint.path:
-                return await _connected_to(endpoint.path)
-            return await asyncio.open_connection(endpoint.host, endpoint.port)
+            return await asyncio.open_connection(sock=await connected(endpoint))
     except TimeoutError:
         raise MilterAway(f"{endpoint}: no connection in {seconds:g} s") from None
     except OSError as error:
         raise MilterAway(f"{endpoint}: {error.strerror or error}") from None
-
-
-async def _connected_to(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A Unix socket whose backlog is full says EAGAIN: it is busy, not away."""
-    sock = socket.socket(socket.AF_UNIX)
-    sock.setblocking(False)
-    try:
-        while True:
-            try:
-                sock.connect(path)
-                return await asyncio.open_unix_connection(sock=sock)
-            except BlockingIOError:
-                await asyncio.sleep(0.02)
-    except BaseException:
-        sock.close()
-        raise

@@ -27,14 +27,14 @@ from backupmx.check.spam_spamd import Spamd
 from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
 from backupmx.check.virus import VirusEngine
 from backupmx.check.virus_clamd import Clamd
-from backupmx.check.wire import Address
 from backupmx.config import Config
 from backupmx.journal import silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.net.dns import Resolver
-from backupmx.net.milter import Endpoint, MilterTrouble, Timeouts, dialogue
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import MilterTrouble, Timeouts, dialogue
 from backupmx.route.routes import Routes
 
 EICAR, GTUBE = "EICAR", "GTUBE"
@@ -157,14 +157,14 @@ def present(places: Sequence[Place]) -> list[Place]:
 async def _try(place: Place, wish: Wish, hostname: str) -> Service | None:
     """None: nobody is there."""
     if place.kind == "milter":
-        milter = Milter(place.name, Endpoint.parse(place.address), Timeouts(_SECONDS, _SECONDS, _SECONDS))
+        milter = Milter(place.name, Endpoint.parse(place.address, "inet"), Timeouts(_SECONDS, _SECONDS, _SECONDS))
         service = await _milter(milter, False, wish, hostname)
         stanza = f'[[milter]]\nname = "{place.name}"\naddress = "{place.address}"\n'
     elif place.name == "clamd":
-        service = await _virus(Clamd(Address.parse(place.address), _SECONDS), place.address, False, wish)
+        service = await _virus(Clamd(Endpoint.parse(place.address), _SECONDS), place.address, False, wish)
         stanza = f'[checks.virus]\nengine = "clamd"\naddress = "{place.address}"\n'
     else:
-        service = await _spam(Spamd(Address.parse(place.address), _SECONDS), place.address, False, wish)
+        service = await _spam(Spamd(Endpoint.parse(place.address), _SECONDS), place.address, False, wish)
         stanza = f'[checks.spam]\nengine = "spamd"\naddress = "{place.address}"\n'
     closed = "Permission denied" in service.detail
     return replace(service, stanza=stanza) if service.answers or closed else None

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from backupmx.check.wire import Address
+from backupmx.net.endpoint import Endpoint
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def engine(folder: Path, behaviour: Behaviour) -> AsyncIterator[Address]:
+async def engine(folder: Path, behaviour: Behaviour) -> AsyncIterator[Endpoint]:
     """-> where it listens."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -25,7 +25,7 @@ async def engine(folder: Path, behaviour: Behaviour) -> AsyncIterator[Address]:
     path = folder / "engine"
     server = await asyncio.start_unix_server(serve, path)
     async with server:
-        yield Address(path=str(path))
+        yield Endpoint(path=str(path))
 
 
 def says(answer: bytes) -> Behaviour:

@@ -11,8 +11,8 @@ from backupmx.check.finding import Seen
 from backupmx.check.trouble import EngineAway, Lost, TooLarge, Unscannable
 from backupmx.check.virus import Virus
 from backupmx.check.virus_clamd import Clamd
-from backupmx.check.wire import Address
 from backupmx.journal import Journal
+from backupmx.net.endpoint import Endpoint
 from tests.check.faults import engine, hangs
 from tests.check.messages import mail
 
@@ -157,7 +157,7 @@ async def test_a_clamd_that_hangs(tmp_path: Path) -> None:
 
 async def test_a_clamd_that_comes_back(tmp_path: Path) -> None:
     """Nobody listens, then somebody does: state and time tell."""
-    virus = Virus([Clamd(Address(path=str(tmp_path / "none")), 5)], "mx2.example.net")
+    virus = Virus([Clamd(Endpoint(path=str(tmp_path / "none")), 5)], "mx2.example.net")
     for _ in range(3):
         await virus.look(mail())
     state = virus.breakers["clamd"].state

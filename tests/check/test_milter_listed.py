@@ -11,7 +11,8 @@ from backupmx.check.milter_draft import draft
 from backupmx.check.milter_listed import Listed, Milter
 from backupmx.check.milter_macros import Macros
 from backupmx.check.milter_replay import Said
-from backupmx.net.milter import Endpoint, MilterAway, MilterLost, Timeouts
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import MilterAway, MilterLost, Timeouts
 from tests.check.messages import mail
 from tests.net.scripted_milter import HANG, ScriptedMilter
 
@@ -24,7 +25,7 @@ async def asked(listed: Listed, message: Mail | None = None, seconds: float = 60
 
 
 def listed(address: str, seconds: float = 20.0) -> Listed:
-    return Listed(Milter("x", Endpoint.parse(address), Timeouts(seconds, seconds, seconds)))
+    return Listed(Milter("x", Endpoint.parse(address, "inet"), Timeouts(seconds, seconds, seconds)))
 
 
 async def test_it_is_asked() -> None:

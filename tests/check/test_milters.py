@@ -16,7 +16,8 @@ from backupmx.config import OnError, parse
 from backupmx.journal import Journal, silent
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.verdict import Fate, Verdict
-from backupmx.net.milter import Endpoint, Timeouts
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import Timeouts
 from tests.check.conftest import Key
 from tests.check.messages import EICAR, GTUBE, MIXED, attached, mail
 from tests.check.signing import signed
@@ -68,7 +69,7 @@ class Run:
 
 
 def milter(address: str, name: str = "x", on_error: OnError = "accept", seconds: float = 20.0) -> Milter:
-    return Milter(name, Endpoint.parse(address), Timeouts(seconds, seconds, seconds), on_error)
+    return Milter(name, Endpoint.parse(address, "inet"), Timeouts(seconds, seconds, seconds), on_error)
 
 
 def to_both() -> Mail:
@@ -272,7 +273,7 @@ async def test_all_together_have_a_limit() -> None:
     """A milter that is at work for ever is given up in time for our reply."""
     clock = iter([0.0, 539.9, 540.0])
     async with ScriptedMilter({b"E": [HANG]}) as fake:
-        run = Run([Milter("x", Endpoint.parse(fake.address), on_error="defer")])
+        run = Run([Milter("x", Endpoint.parse(fake.address, "inet"), on_error="defer")])
         run.milters._clock = lambda: next(clock)
         async with asyncio.timeout(10):
             assert (await run(mail())).verdict.fate is Fate.DEFER
@@ -325,7 +326,7 @@ def spamass(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def real(address: str, name: str, on_error: OnError = "reject") -> Milter:
-    return Milter(name, Endpoint.parse(address), on_error=on_error)
+    return Milter(name, Endpoint.parse(address, "inet"), on_error=on_error)
 
 
 @pytest.mark.neighbours
@@ -416,7 +417,7 @@ def test_a_hostile_milter_is_a_verdict(command: bytes, edits: list[bytes], word:
 
     async def ask() -> Milked:
         async with ScriptedMilter({command: [word, b"a"]}, edits=edits) as fake:
-            listed = Milter("x", Endpoint.parse(fake.address), Timeouts(1, 0.05, 0.05), "defer")
+            listed = Milter("x", Endpoint.parse(fake.address, "inet"), Timeouts(1, 0.05, 0.05), "defer")
             run = Run([listed], Journal(sink=lambda line: None))
             return await run(mail(b"Hello\r\n", b"Received: ours"), hidden=1)
 

@@ -15,7 +15,8 @@ from backupmx.check.milters import Milters
 from backupmx.journal import silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
-from backupmx.net.milter import Endpoint, Timeouts
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import Timeouts
 from tests.check.test_milters import Open
 from tests.neighbours.postfix import Postfix, postfix
 from tests.neighbours.unbound import free_port
@@ -105,7 +106,7 @@ async def by_us(milter: ScriptedMilter, to: list[str]) -> Result:
     message = Message((b"Received: ours", *HEADERS), (b"\r\n", BODY))
     client = Client("127.0.0.1", 40000, "unknown", "client.sender.test", "ESMTP")
     envelope = Envelope("a@sender.test", tuple(map(Recipient, to)), "8BITMIME")
-    listed = [Milter("x", Endpoint.parse(milter.address), Timeouts(20, 20, 20))]
+    listed = [Milter("x", Endpoint.parse(milter.address, "inet"), Timeouts(20, 20, 20))]
     milters = Milters(listed, "primary.test", silent())
     milked = await milters.run(Mail(message, envelope, client, "QID"), 1, 1, Open(), Places())
     if milked.verdict.ends:

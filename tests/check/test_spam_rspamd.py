@@ -14,8 +14,8 @@ from backupmx.check.finding import Findings, Seen
 from backupmx.check.spam import Score, Spam
 from backupmx.check.spam_rspamd import Rspamd, accepted, context, score_of
 from backupmx.check.trouble import EngineAway, Lost, Unscannable
-from backupmx.check.wire import Address
 from backupmx.mail.envelope import Client, Envelope, Recipient, Tls
+from backupmx.net.endpoint import Endpoint
 from tests.check.faults import closes, engine, floods, hangs, says
 from tests.check.messages import GTUBE, mail
 from tests.check.signing import with_headers
@@ -34,7 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class TestRealRspamd:
     @pytest.fixture
     def rspamd(self, address: str) -> Rspamd:
-        return Rspamd(Address.parse(address), 30)
+        return Rspamd(Endpoint.parse(address), 30)
 
     async def test_ham(self, rspamd: Rspamd) -> None:
         """An ordinary mail has a score, symbols and an action; the version is rspamd's own."""

@@ -8,7 +8,7 @@ from backupmx.check.finding import Findings
 from backupmx.check.spam import Score
 from backupmx.check.spam_spamd import Spamd, accepted, symbols
 from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
-from backupmx.check.wire import Address
+from backupmx.net.endpoint import Endpoint
 from tests.check.faults import closes, engine, hangs, in_turn, says
 from tests.check.messages import GTUBE, mail
 
@@ -19,7 +19,7 @@ NOTHING = Findings()
 class TestRealSpamd:
     @pytest.fixture
     def spamd(self, spamd_address: str) -> Spamd:
-        return Spamd(Address.parse(spamd_address), 30)
+        return Spamd(Endpoint.parse(spamd_address), 30)
 
     async def test_ham(self, spamd: Spamd) -> None:
         """An ordinary mail hits nothing."""
@@ -38,7 +38,7 @@ class TestRealSpamd:
 
     async def test_user(self, spamd_address: str) -> None:
         """A user's name is passed on."""
-        spamd = Spamd(Address.parse(spamd_address), 30, user="nobody")
+        spamd = Spamd(Endpoint.parse(spamd_address), 30, user="nobody")
         assert "GTUBE" in (await spamd.score(mail(GTUBE + b"\r\n"), NOTHING)).tests
 
     async def test_too_large(self, spamd: Spamd) -> None:
@@ -86,7 +86,7 @@ async def test_it_fails_on_this_message(tmp_path: Path, behaviour: object) -> No
 async def test_no_spamd(tmp_path: Path) -> None:
     """Nobody there, or somebody else."""
     with pytest.raises(EngineAway):
-        await Spamd(Address(path=str(tmp_path / "none")), 5).score(mail(), NOTHING)
+        await Spamd(Endpoint(path=str(tmp_path / "none")), 5).score(mail(), NOTHING)
     async with engine(tmp_path, says(b"220 mail ready\r\n")) as address:
         with pytest.raises(EngineAway, match="no spamd"):
             await Spamd(address, 5).score(mail(), NOTHING)

@@ -8,8 +8,8 @@ import pytest
 from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.check.virus import Scan
 from backupmx.check.virus_clamd import Clamd, database_time, signature, too_old
-from backupmx.check.wire import Address
 from backupmx.mail.message import Message
+from backupmx.net.endpoint import Endpoint
 from tests.check.conftest import Key
 from tests.check.faults import closes, engine, hangs, in_turn, says
 from tests.check.messages import EICAR, MIXED, attached, mail
@@ -22,7 +22,7 @@ from tests.neighbours.clamd import STREAM_MAX
 class TestRealClamd:
     @pytest.fixture
     def clamd(self, clamd_addresses: tuple[str, str], kind: str) -> Clamd:
-        return Clamd(Address.parse(clamd_addresses[kind == "tcp"]), 20)
+        return Clamd(Endpoint.parse(clamd_addresses[kind == "tcp"]), 20)
 
     async def test_clean(self, clamd: Clamd) -> None:
         """An ordinary mail is clean, and clamd says which version looked."""
@@ -91,7 +91,7 @@ async def test_no_clamd_behind_the_socket(tmp_path: Path, behaviour: object) -> 
 async def test_nobody_listens(tmp_path: Path) -> None:
     """A socket that is not there: away."""
     with pytest.raises(EngineAway, match="No such file"):
-        await Clamd(Address(path=str(tmp_path / "clamd")), 5).scan(mail().message)
+        await Clamd(Endpoint(path=str(tmp_path / "clamd")), 5).scan(mail().message)
 
 
 async def test_it_dies_while_scanning(tmp_path: Path) -> None:

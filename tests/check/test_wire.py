@@ -7,33 +7,13 @@ from pathlib import Path
 import pytest
 
 from backupmx.check.trouble import EngineAway, Unscannable
-from backupmx.check.wire import Address, dialogue, places
+from backupmx.check.wire import dialogue, places
+from backupmx.net.endpoint import Endpoint
 from tests.check.faults import closes, engine, floods, hangs, says
 from tests.neighbours.unbound import free_port
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("unix:/var/run/clamav/clamd", Address(path="/var/run/clamav/clamd")),
-        ("tcp:127.0.0.1:783", Address(host="127.0.0.1", port=783)),
-        ("tcp:[::1]:783", Address(host="::1", port=783)),
-        ("tcp:localhost:783", Address(host="localhost", port=783)),
-    ],
-)
-def test_addresses(text: str, address: Address) -> None:
-    """An engine's address is unix:/PATH or tcp:HOST:PORT."""
-    assert Address.parse(text) == address
-
-
-@pytest.mark.parametrize("text", ["", "/run/clamd", "unix:", "unix:clamd", "tcp::783", "tcp:h:0", "inet:h:1"])
-def test_bad_addresses(text: str) -> None:
-    """Anything else is refused with what to write instead."""
-    with pytest.raises(ValueError, match="write unix:/PATH or tcp:HOST:PORT"):
-        Address.parse(text)
-
-
-async def ask(address: Address, seconds: float = 5.0, until: bytes = b"\0") -> bytes:
+async def ask(address: Endpoint, seconds: float = 5.0, until: bytes = b"\0") -> bytes:
     async with dialogue(address, seconds, places()) as there:
         await there.send(b"question")
         return await there.receive(until)
@@ -42,9 +22,9 @@ async def ask(address: Address, seconds: float = 5.0, until: bytes = b"\0") -> b
 async def test_nobody_listens(tmp_path: Path) -> None:
     """No socket, no listener, no such name: the engine is away."""
     for address in (
-        Address(path=str(tmp_path / "none")),
-        Address(host="127.0.0.1", port=free_port()),
-        Address(host="nowhere.invalid", port=1),
+        Endpoint(path=str(tmp_path / "none")),
+        Endpoint(host="127.0.0.1", port=free_port()),
+        Endpoint(host="nowhere.invalid", port=1),
     ):
         with pytest.raises(EngineAway):
             await ask(address)
@@ -97,9 +77,9 @@ async def test_a_full_backlog_is_waited_for(tmp_path: Path, monkeypatch: pytest.
         first.connect(path)
         monkeypatch.setattr("backupmx.check.wire._CONNECT_SECONDS", 0.1)
         with pytest.raises(EngineAway, match="no connection"):
-            await ask(Address(path=path))
+            await ask(Endpoint(path=path))
         monkeypatch.setattr("backupmx.check.wire._CONNECT_SECONDS", 5)
-        asking = asyncio.create_task(ask(Address(path=path), 1))
+        asking = asyncio.create_task(ask(Endpoint(path=path), 1))
         await asyncio.sleep(0.05)
         busy.setblocking(False)
         for _ in range(2):
@@ -142,4 +122,4 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         with pytest.raises(EngineAway):
-            await ask(Address(host="127.0.0.1", port=busy.getsockname()[1]))
+            await ask(Endpoint(host="127.0.0.1", port=busy.getsockname()[1]))

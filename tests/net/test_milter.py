@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backupmx.net.milter import Dialogue, Endpoint, MilterAway, MilterLost, MilterTrouble, Timeouts, dialogue
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import Dialogue, MilterAway, MilterLost, MilterTrouble, Timeouts, dialogue
 from backupmx.net.milter_answers import Accept, AddHeader, Continue, Discard, Refuse, ReplaceBody, Skip
 from backupmx.net.milter_codec import (
     BODY,
@@ -31,7 +32,7 @@ PATIENT = Timeouts(20.0, 20.0, 20.0)
 
 async def told(milter: ScriptedMilter, timeouts: Timeouts = PATIENT, room: int = 1 << 20) -> object:
     """A small message told to it; what it said at the end of it."""
-    async with dialogue(Endpoint.parse(milter.address), timeouts) as opened:
+    async with dialogue(Endpoint.parse(milter.address, "inet"), timeouts) as opened:
         return await tell(opened, room)
 
 
@@ -145,7 +146,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         port.bind(("127.0.0.1", 0))
         for address in (f"unix:{tmp_path}/none", f"unix:{tmp_path}/dead", f"inet:127.0.0.1:{port.getsockname()[1]}"):
             with pytest.raises(MilterAway):
-                async with dialogue(Endpoint.parse(address), SHORT):
+                async with dialogue(Endpoint.parse(address, "inet"), SHORT):
                     pass
 
 
@@ -159,21 +160,6 @@ async def test_a_full_backlog_is_busy(tmp_path: Path) -> None:
             with pytest.raises(MilterAway, match=r"no connection in 0\.2 s"):
                 async with dialogue(Endpoint.parse(f"unix:{tmp_path}/busy"), Timeouts(0.2, 1, 1)):
                     pass
-
-
-async def test_a_name_is_looked_up() -> None:
-    """inet:localhost:PORT works as well as an address."""
-    async with ScriptedMilter() as milter:
-        endpoint = Endpoint.parse(f"inet:localhost:{milter.port}")
-        async with dialogue(endpoint, PATIENT) as opened:
-            assert (opened.terms.version, str(endpoint)) == (6, f"inet:localhost:{milter.port}")
-
-
-@pytest.mark.parametrize("text", ["", "unix:x", "inet:host", "inet::25", "inet:host:0", "inet:host:65536", "tcp:h:1"])
-def test_an_address_that_is_none(text: str) -> None:
-    """What to write instead is said."""
-    with pytest.raises(ValueError, match="write unix:/PATH or inet:HOST:PORT"):
-        Endpoint.parse(text)
 
 
 @given(

@@ -121,11 +121,10 @@ def test_places_without_a_socket_are_not_tried(tmp_path: Path) -> None:
 
 def test_the_usual_places_can_be_written_down() -> None:
     """Each place has an address that the configuration takes; the first user's are among them."""
-    from backupmx.check.wire import Address
-    from backupmx.net.milter import Endpoint
+    from backupmx.net.endpoint import Endpoint
 
     for place in USUAL:
-        (Endpoint if place.kind == "milter" else Address).parse(place.address)
+        Endpoint.parse(place.address, "inet" if place.kind == "milter" else "tcp")
     addresses = {place.address for place in USUAL}
     assert {
         "unix:/var/run/clamav/clamd", "unix:/var/run/clamav/clmilter.sock", "unix:/var/run/spamd/spamass.sock",

@@ -13,7 +13,8 @@ from backupmx.journal import Journal, silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Content
 from backupmx.mail.reply import Reply
-from backupmx.net.milter import Endpoint, Timeouts
+from backupmx.net.endpoint import Endpoint
+from backupmx.net.milter import Timeouts
 from backupmx.queue.entry import State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.receive.intake import Intake, Policy
@@ -52,7 +53,7 @@ async def accepted(
     journal = Journal(sink=lines.append) if lines is not None else silent()
     header = load(rules, "header_checks")
     tables = Tables(header=header, milter=header if added is None else load(added, "milter_header_checks"))
-    listed = [Milter("x", Endpoint.parse(milter.address), Timeouts(20, 20, 20))]
+    listed = [Milter("x", Endpoint.parse(milter.address, "inet"), Timeouts(20, 20, 20))]
     milters = Milters(listed, "mx2.example.net", journal)
     off = Checks(CheckSettings(), silent())
     policy = Policy("mx2.example.net", tables, ROUTES, off, milters=milters)
