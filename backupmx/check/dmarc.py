@@ -52,28 +52,29 @@ class Dmarc:
             return finding("permerror", reason, seconds=time.monotonic() - started)
         try:
             async with asyncio.timeout(seconds):
-                result, policy = await self._judge(domains[0], authentication)
+                result, policy, organized = await self._judge(domains[0], authentication)
         except (DNSTrouble, TimeoutError):
-            result, policy = "temperror", ""
-        return finding(result, "", domains[0], policy, time.monotonic() - started)
+            result, policy, organized = "temperror", "", ""
+        return finding(result, "", domains[0], policy, organized, time.monotonic() - started)
 
-    async def _judge(self, author: str, authentication: Findings) -> tuple[str, str]:
-        """-> result and policy.  Raises DNSTrouble."""
+    async def _judge(self, author: str, authentication: Findings) -> tuple[str, str, str]:
+        """-> result, policy, and the organizational domain ("": not asked for).  Raises DNSTrouble."""
         passed = frozenset(_passed_spf(authentication)) | frozenset(_passed_dkim(authentication))
         own = await self._record(author)
         if own and author in passed:  # most honest mail ends here, without a walk
-            return "pass", own.policy_for(own=True, exists=True)
+            return "pass", own.policy_for(own=True, exists=True), ""
         records = await self._walk(author)
         governor = governing(author, records)
         if not governor:
-            return "none", ""
+            return "none", "", ""
         record = records[governor]
         exists = not record.np or governor == author or (await self._resolver.lookup(author, "A")).exists
         policy = record.policy_for(own=governor == author, exists=exists)
-        if await self._aligned(author, organization(author, records), record, authentication):
-            return "pass", policy
+        organized = organization(author, records)
+        if await self._aligned(author, organized, record, authentication):
+            return "pass", policy, organized
         unsure = {"spf=temperror", "dkim=temperror"} & authentication.results()
-        return ("temperror" if unsure else "fail"), policy
+        return ("temperror" if unsure else "fail"), policy, organized
 
     async def _record(self, domain: str) -> Record | None:
         return record_of((await self._resolver.lookup(f"_dmarc.{domain}", "TXT")).strings)
@@ -116,9 +117,12 @@ def _passed_dkim(authentication: Findings) -> Iterable[str]:
     return passed if isinstance(passed, tuple) else ()
 
 
-def finding(result: str, reason: str = "", author: str = "", policy: str = "", seconds: float = 0.0) -> Finding:
+def finding(
+    result: str, reason: str = "", author: str = "", policy: str = "", organized: str = "", seconds: float = 0.0
+) -> Finding:
     """Pure."""
     told = resinfo("dmarc", result, reason, policy_dmarc=policy, header_from=author)
-    facts = {"result": result, "domain": author} | ({"policy": policy} if policy else {})
+    facts = {"result": result, "domain": author, "policy": policy, "organization": organized}
+    facts = {name: fact for name, fact in facts.items() if fact or name in ("result", "domain")}
     detail = plain(f"{result} ({author or reason})" + (f", policy {policy}" if policy else ""))
     return Finding("dmarc", "backupmx", Seen.NEUTRAL, detail, results=(told,), facts=facts, seconds=seconds)

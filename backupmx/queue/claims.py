@@ -130,9 +130,9 @@ def set_aside(db: Connection, damaged: Sequence[tuple[str, str]]) -> Sequence[No
     for id, reason in damaged:
         db.execute(
             "UPDATE recipient SET due = NULL, lease = NULL, reason = ?1,"
-            " state = CASE WHEN state = ?2 THEN state ELSE ?3 END"
-            " WHERE entry = (SELECT key FROM entry WHERE id = ?4)",
-            (reason, State.DISCARDED, State.HELD, id),
+            " state = CASE WHEN state IN ('discarded', 'unreturned') THEN state ELSE ?2 END"
+            " WHERE entry = (SELECT key FROM entry WHERE id = ?3)",
+            (reason, State.HELD, id),
         )
     return [None] * len(damaged)
 

@@ -11,7 +11,8 @@ until then the client has no 250 from us (RFC 5321 6.1).
              │                 │             ├─► REFUSED    the primary's 5xx: kept, told
              └── lease ran out ┘             └─► BOUNCED, EXPIRED
     put ─► HELD (a rule, an operator) ─release─► QUEUED
-    put ─► DISCARDED (a rule; quarantine) ─release─► QUEUED, or forgotten after `keep`
+    put ─► DISCARDED (a rule; quarantine) ─release─► QUEUED, or ended after `keep`
+    settle ─► UNRETURNED (it would bounce, its sender is not proven) as DISCARDED
 
 A claim is not a state: it is a lease, the time until which one attempt owns a
 recipient.  A relay that dies leaves leases that run out, so nothing is ever
@@ -57,13 +58,14 @@ class QueueFull(QueueTrouble):
 
 
 class State(StrEnum):
-    """Of one recipient.  The first five wait in the queue; the others are ends."""
+    """Of one recipient.  The first six wait in the queue; the others are ends."""
 
     QUEUED = "queued"  # never tried, or released
     DEFERRED = "deferred"  # tried; due again at next_attempt
     HELD = "held"  # by a rule or an operator
     REFUSED = "refused"  # the primary said 5xx after our 250
     DISCARDED = "discarded"  # by a rule: quarantine
+    UNRETURNED = "unreturned"  # refused for good or too old, and its sender is not proven: quarantine, no notice
     DELIVERED = "delivered"  # the next hop said 250
     BOUNCED = "bounced"  # returned to the sender, or nobody to return it to
     EXPIRED = "expired"  # older than queue.lifetime
@@ -73,6 +75,12 @@ class State(StrEnum):
     def ends(self) -> bool:
         return self in (State.DELIVERED, State.BOUNCED, State.EXPIRED, State.DELETED)
 
+    @property
+    def in_quarantine(self) -> bool:
+        return self in QUARANTINE
+
+
+QUARANTINE = frozenset({State.DISCARDED, State.UNRETURNED})
 
 UNROUTED = "(not routed yet)"
 """The next hop of mail that was put by routes other than the queue's: `reroute` gives it its own."""
@@ -91,6 +99,10 @@ class NewRecipient:
     """QUEUED, HELD or DISCARDED; REFUSED for one that a milter did not want while it took others."""
     reason: str = ""
     """When REFUSED: who said what."""
+    fixed: bool = False
+    """A rule chose the next hop (FILTER), not transport.map: `reroute` leaves it alone."""
+    many: int = 1
+    """So many of the client's recipients it stands for: REDIRECT puts one in place of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,8 @@ class NewEntry:
     """Why held or discarded: "header_checks:2: X-Spam-Flag: YES"."""
     routes: str = ""
     """Signature of the routes that chose the next hops; when the queue's are others by now, they are chosen again."""
+    vouched: bool = False
+    """SPF or DKIM stands for the domain of MAIL FROM: a notice goes to somebody who wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +155,8 @@ class Claim:
     ret: str = ""
     envid: str = ""
     client: Client | None = None
+    vouched: bool = False
+    """As `NewEntry.vouched`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +165,7 @@ class Outcome:
 
     address: str
     state: State
-    """DELIVERED, DEFERRED, REFUSED, BOUNCED, EXPIRED; HELD for one set aside."""
+    """DELIVERED, DEFERRED, REFUSED, BOUNCED, EXPIRED, UNRETURNED; HELD for one set aside."""
     reason: str
     """The peer's reply or our own words: "host primary1[192.0.2.1] said: 450 4.2.1 busy"."""
     status: str
@@ -184,6 +200,9 @@ class QueuedRecipient:
     """An attempt has it right now."""
     paused: bool = False
     """Its domain is: not tried until `resume`."""
+    fixed: bool = False
+    many: int = 1
+    """As in `NewRecipient`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +216,8 @@ class QueuedEntry:
     message_id: str
     reason: str
     recipients: tuple[QueuedRecipient, ...]
+    vouched: bool = False
+    """As `NewEntry.vouched`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +235,10 @@ class HopState:
     """Not tried before this time while down; 0 when it may be tried now."""
     failures: int
     """Probes in a row that found it down."""
+    successes: int = 0
+    """In a row, since the last failure."""
+    addresses: tuple[str, ...] = ()
+    """The IP addresses it last resolved to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 due, next_due       the relay's two questions, answered from one index
 states, set_states  up, down, since when: shared by all processes
-page, move          every waiting recipient's next hop anew, a page at a time
+page, move          every waiting recipient's next hop anew, a page at a time; not where a rule chose it
 unrouted            the same for those that were put by other routes
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 from backupmx.queue.commit import Work
@@ -34,20 +35,29 @@ def next_due(db: Connection, now: float) -> float | None:
 
 
 def states(db: Connection) -> Mapping[str, HopState]:
-    rows = db.execute("SELECT name, up, since, error, probe_at, failures FROM hop WHERE since IS NOT NULL").fetchall()
+    rows = db.execute(
+        "SELECT name, up, since, error, probe_at, failures, successes, addresses FROM hop WHERE since IS NOT NULL"
+    ).fetchall()
     return {
-        name: HopState(name, None if up is None else bool(up), since, error, probe_at, failures)
-        for name, up, since, error, probe_at, failures in rows
-    }
+        name: HopState(
+            name, None if up is None else bool(up), since, error, probe_at, failures, successes,
+            tuple(json.loads(addresses)) if addresses else (),
+        )
+        for name, up, since, error, probe_at, failures, successes, addresses in rows
+    }  # fmt: skip
 
 
 def set_states(db: Connection, changed: Sequence[HopState]) -> Sequence[None]:
     for state in changed:
         key = hop_keys(db, [state.next_hop])[state.next_hop]
         db.execute(
-            "UPDATE hop SET up = ?, since = ?, error = ?, probe_at = ?, failures = ? WHERE key = ?",
-            (state.up, state.since, text(state.error), state.probe_at, state.failures, key),
-        )
+            "UPDATE hop SET up = ?, since = ?, error = ?, probe_at = ?, failures = ?, successes = ?, addresses = ?"
+            " WHERE key = ?",
+            (
+                state.up, state.since, text(state.error), state.probe_at, state.failures, state.successes,
+                json.dumps(state.addresses) if state.addresses else "", key,
+            ),
+        )  # fmt: skip
     return [None] * len(changed)
 
 
@@ -58,7 +68,7 @@ Page = Sequence[tuple[int, int, str, str]]
 def page(db: Connection, after: tuple[int, int], limit: int) -> Page:
     return db.execute(
         "SELECT r.entry, r.n, r.address, h.name FROM recipient r JOIN hop h ON h.key = abs(r.hop)"
-        " WHERE (r.entry, r.n) > (?, ?) ORDER BY r.entry, r.n LIMIT ?",
+        " WHERE (r.entry, r.n) > (?, ?) AND NOT r.fixed ORDER BY r.entry, r.n LIMIT ?",
         (*after, limit),
     ).fetchall()
 

@@ -7,6 +7,7 @@ the index that claims go by is written for each recipient.
 A worker that has not read a new transport.map yet chose its next hops by the old
 one.  The transaction sees that its routes are not the queue's: its mail is put
 under UNROUTED, and the relay asks for each next hop before anything is tried.
+A next hop that a rule chose is not the routes' to change.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from backupmx.queue.facts import ROUTES, facts, paused_of
 from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
 
-_DOMAIN = RECIPIENT.index("domain") - RECIPIENT.index("due")
+_DOMAIN, _FIXED = (RECIPIENT.index(name) - RECIPIENT.index("due") for name in ("domain", "fixed"))
 
 
 def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
@@ -42,7 +43,9 @@ def _routed(packed: Packed, routes: str) -> Packed:
     """Next hops that the queue's routes may not know any more are none."""
     if not packed.routes or not routes or packed.routes == routes:
         return packed
-    return replace(packed, recipients=tuple((UNROUTED, rest) for _, rest in packed.recipients))
+    return replace(
+        packed, recipients=tuple((hop if rest[_FIXED] else UNROUTED, rest) for hop, rest in packed.recipients)
+    )
 
 
 def hop_keys(db: Connection, names: Iterable[str]) -> dict[str, int]:

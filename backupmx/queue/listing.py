@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from backupmx.queue.entry import QueuedEntry, QueuedRecipient, State
 from backupmx.queue.schema import Connection
 
-_ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason FROM entry e"
+_ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason, e.vouched FROM entry e"
 _RECIPIENTS = (
-    "SELECT r.entry, r.address, h.name, r.state, r.reason, r.attempts, r.next_attempt, r.lease, r.hop < 0"
+    "SELECT r.entry, r.address, h.name, r.state, r.reason, r.attempts, r.next_attempt, r.lease, r.hop < 0, r.fixed,"
+    " r.many"
     " FROM recipient r JOIN hop h ON h.key = abs(r.hop)"
     " WHERE r.entry IN (SELECT value FROM json_each(?)) ORDER BY r.entry, r.n"
 )
@@ -20,13 +21,13 @@ _RECIPIENTS = (
 
 def waiting(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
     """Everything but the quarantine."""
-    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state <> 'discarded')"
+    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state NOT IN ('discarded', 'unreturned'))"
     return _listed(db, some, after, limit, id, now, quarantine=False)
 
 
 def quarantined(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
-    """What a rule discarded."""
-    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state = 'discarded')"
+    """What a rule discarded, and what cannot be returned."""
+    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state IN ('discarded', 'unreturned'))"
     return _listed(db, some, after, limit, id, now, quarantine=True)
 
 
@@ -44,17 +45,19 @@ def _listed(
         db.execute("COMMIT")
     reasons = {row[0]: row[6] for row in rows}
     of_entry: dict[int, list[QueuedRecipient]] = {row[0]: [] for row in rows}
-    for entry, address, hop, state, reason, attempts, next_attempt, lease, paused in recipients:
-        if (state == State.DISCARDED) == quarantine:
+    for entry, address, hop, state, reason, attempts, next_attempt, lease, paused, fixed, many in recipients:
+        if State(state).in_quarantine == quarantine:
             if not reason and state in (State.HELD, State.DISCARDED):
                 reason = reasons[entry]  # the rule's word is written once, with the message
             leased = lease is not None and lease > now
             of_entry[entry].append(
-                QueuedRecipient(address, hop, State(state), reason, attempts, next_attempt, leased, bool(paused))
+                QueuedRecipient(
+                    address, hop, State(state), reason, attempts, next_attempt, leased, bool(paused), bool(fixed), many
+                )
             )
     return [
-        QueuedEntry(id, arrived, sender, size, message_id, reason, tuple(of_entry[key]))
-        for key, id, arrived, sender, size, message_id, reason in rows
+        QueuedEntry(id, arrived, sender, size, message_id, reason, tuple(of_entry[key]), bool(vouched))
+        for key, id, arrived, sender, size, message_id, reason, vouched in rows
     ]
 
 
@@ -63,7 +66,7 @@ def overdue(db: Connection, before: float, max_size: int, limit: int) -> Sequenc
     when the newest are counted first."""
     rows = db.execute(
         "SELECT id, arrived FROM (SELECT e.id, e.arrived, sum(e.size) OVER (ORDER BY e.id DESC) AS newer FROM entry e"
-        " WHERE e.key IN (SELECT entry FROM recipient WHERE state = 'discarded'))"
+        " WHERE e.key IN (SELECT entry FROM recipient WHERE state IN ('discarded', 'unreturned')))"
         " WHERE arrived < ? OR newer > ? ORDER BY id LIMIT ?",
         (before, max_size, limit),
     )

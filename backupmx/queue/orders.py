@@ -38,8 +38,8 @@ class Change:
     address: str
     state: State
     reason: str
-    was: State | None = None
-    """Only what is in this state."""
+    was: frozenset[State] | None = None
+    """Only what is in one of these states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,9 @@ def change(db: Connection, changes: Sequence[Change]) -> Sequence[Changed]:
 def _change(db: Connection, one: Change) -> Changed:
     rows = db.execute(
         "SELECT r.entry, r.n FROM entry e JOIN recipient r ON r.entry = e.key"
-        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2) AND (?3 IS NULL OR r.state = ?3)",
-        (one.id, one.address, one.was),
+        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2)"
+        " AND (?3 IS NULL OR r.state IN (SELECT value FROM json_each(?3)))",
+        (one.id, one.address, None if one.was is None else json.dumps(sorted(one.was))),
     ).fetchall()
     for entry, n in rows:
         if one.state is not State.QUEUED:

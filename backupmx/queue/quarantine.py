@@ -1,19 +1,19 @@
-"""quarantine: what a rule discarded and policy kept.
+"""quarantine: what a rule discarded and policy kept, and what can neither be delivered nor returned.
 
 The client read 250 and knows nothing; the message lies here, durable like any
 other, until somebody releases or deletes it, it is older than `quarantine.keep`,
 or the quarantine is larger than `quarantine.max_size`: then the oldest go first.
 It is a state of recipients, not another place: releasing moves no octet.
 
-    put(DISCARDED) ─► quarantine ─release─► queue
-                               └─delete, tidy─► gone
+    put(DISCARDED), settle(UNRETURNED) ─► quarantine ─release─► queue
+                                                     └─delete, tidy─► gone
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backupmx.queue.entry import QueuedEntry, State
+from backupmx.queue.entry import QUARANTINE, QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
 
 
@@ -37,11 +37,11 @@ class Quarantine:
 
     async def release(self, id: str, *, now: float, reason: str = "") -> int:
         """Into the queue, due now.  -> how many recipients; 0: not in quarantine."""
-        return await self._queue.change(id, "", State.QUEUED, now=now, reason=reason, was=State.DISCARDED)
+        return await self._queue.change(id, "", State.QUEUED, now=now, reason=reason, was=QUARANTINE)
 
     async def delete(self, id: str, *, now: float) -> int:
         """-> how many recipients; one that was released meanwhile is not among them."""
-        return await self._queue.change(id, "", State.DELETED, now=now, was=State.DISCARDED)
+        return await self._queue.change(id, "", State.DELETED, now=now, was=QUARANTINE)
 
     async def tidy(self, now: float, *, keep: float, max_size: int) -> Tidied:
         """Remove what is older than `keep`, then the oldest until `max_size` octets are left."""

@@ -32,11 +32,11 @@ IN_ROW = 256 * 1024
 
 ENTRY = (
     "key", "id", "arrived", "sender", "size", "message_id", "reason", "body_type", "smtputf8", "ret", "envid",
-    "client", "checksum", "path", "start", "head", "body",
+    "client", "vouched", "checksum", "path", "start", "head", "body",
 )  # fmt: skip
 RECIPIENT = (
     "entry", "n", "hop", "due", "lease", "state", "attempts", "next_attempt", "address", "domain", "notify", "orcpt",
-    "reason",
+    "reason", "fixed", "many",
 )  # fmt: skip
 _AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
 
@@ -71,6 +71,7 @@ class Stored:
     ret: str
     envid: str
     client: Client | None
+    vouched: bool
     checksum: int
     path: str | None
     start: int
@@ -101,7 +102,7 @@ def pack(entry: NewEntry, *, path: str | None = None, start: int = 0) -> Packed:
     row = (
         entry.id, entry.arrived, text(envelope.sender), size, text(entry.message_id), text(entry.reason),
         envelope.body, envelope.smtputf8, envelope.ret, text(envelope.envid), client_text(entry.client),
-        checksum, path, start, head, body,
+        entry.vouched, checksum, path, start, head, body,
     )  # fmt: skip
     return Packed(row, tuple((r.next_hop, _recipient(r, entry.arrived)) for r in entry.recipients), path, entry.routes)
 
@@ -110,7 +111,7 @@ def _recipient(recipient: NewRecipient, arrived: float) -> tuple[Any, ...]:
     due = arrived if recipient.state is State.QUEUED else None
     return (
         due, None, recipient.state, 0, arrived, text(recipient.address), text(domain_of(recipient.address)),
-        text(recipient.notify), text(recipient.orcpt), text(recipient.reason),
+        text(recipient.notify), text(recipient.orcpt), text(recipient.reason), recipient.fixed, recipient.many,
     )  # fmt: skip
 
 
@@ -121,10 +122,10 @@ def wire_size(head: bytes) -> int:
 
 def stored(row: Sequence[Any]) -> Stored:
     """A row in the order of ENTRY."""
-    key, id, arrived, sender, size, message_id, reason, body_type, smtputf8, ret, envid, client, *rest = row
+    key, id, arrived, sender, size, message_id, reason, body_type, smtputf8, ret, envid, client, vouched, *rest = row
     return Stored(
         key, id, arrived, sender, size, message_id, reason, body_type, bool(smtputf8), ret, envid,
-        client_of(client), *rest,
+        client_of(client), bool(vouched), *rest,
     )  # fmt: skip
 
 

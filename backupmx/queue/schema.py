@@ -35,8 +35,10 @@ from importlib import resources
 
 from backupmx.queue.entry import QueueFull, QueueTrouble
 
-VERSIONS: Sequence[str] = ("schema.sql",)
-"""The file that leads to version 1, 2, ...; user_version counts those that were applied."""
+STEPS: Sequence[str] = ("schema.sql", "from_1.sql")
+"""What is done to a file of version 0 (it is new: the whole, at once), 1 (to 2), 2 ..."""
+
+VERSION = len(STEPS)
 
 OLDEST = (3, 38)
 
@@ -139,19 +141,19 @@ def migrate(path: str, *, patience: float = PATIENCE) -> None:
 
 def _migrate(db: Connection, path: str, patience: float) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(VERSIONS):
+    if version > VERSION:
         raise QueueTrouble(
             f"{path} was written by a newer backupmx (its tables are version {version}, "
-            f"this one knows {len(VERSIONS)}): upgrade backupmx, or give it another queue.store"
+            f"this one knows {VERSION}): upgrade backupmx, or give it another queue.store"
         )
     _log_ahead(db, patience)
-    while version < len(VERSIONS):
+    while version < VERSION:
         db.execute("BEGIN IMMEDIATE")  # another process may have been faster: look again inside
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version < len(VERSIONS):
-            for statement in _statements(resources.files("backupmx.queue").joinpath(VERSIONS[version]).read_text()):
+        if version < VERSION:
+            for statement in _statements(resources.files("backupmx.queue").joinpath(STEPS[version]).read_text()):
                 db.execute(statement)
-            version += 1
+            version = version + 1 if version else VERSION
             db.execute(f"PRAGMA user_version={version}")
         db.execute("COMMIT")
 

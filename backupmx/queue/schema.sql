@@ -1,5 +1,5 @@
--- The queue's tables, version 1 (PRAGMA user_version).  A later version is a file of its own, listed in schema.py;
--- the account of all mail (a ledger) will be one: nothing here has to change for it.
+-- The queue's tables, version 2 (PRAGMA user_version), as a new file gets them.  How a file of an older version
+-- becomes one like it: from_1.sql, listed in schema.py.
 
 -- One message, written once.  Small columns come first, so that a listing never reads a body.
 CREATE TABLE entry (
@@ -15,6 +15,7 @@ CREATE TABLE entry (
     ret        TEXT    NOT NULL,
     envid      TEXT    NOT NULL,
     client     TEXT,                   -- JSON: address, port, name, helo, protocol, [tls version, cipher, bits]
+    vouched    INTEGER NOT NULL DEFAULT 0,  -- SPF or DKIM stands for the sender's domain: a notice may go there
     checksum   INTEGER NOT NULL,       -- CRC-32 of head and body
     path       TEXT,                   -- name in the body folder; NULL: the body is in this row
     start      INTEGER NOT NULL,       -- where the body begins in that file
@@ -30,7 +31,7 @@ CREATE TABLE recipient (
     hop          INTEGER NOT NULL,     -- below zero: that of a paused domain
     due          REAL,                 -- when it may be claimed: next_attempt, or the end of its lease; NULL: not by itself
     lease        REAL,                 -- an attempt has it until then
-    state        TEXT    NOT NULL,     -- queued deferred held refused discarded
+    state        TEXT    NOT NULL,     -- queued deferred held refused discarded unreturned
     attempts     INTEGER NOT NULL,
     next_attempt REAL    NOT NULL,
     address      TEXT    NOT NULL,
@@ -38,10 +39,12 @@ CREATE TABLE recipient (
     notify       TEXT    NOT NULL,
     orcpt        TEXT    NOT NULL,
     reason       TEXT    NOT NULL,     -- of the last try
+    fixed        INTEGER NOT NULL DEFAULT 0,  -- a rule chose the next hop (FILTER), not transport.map: reroute leaves it
+    many         INTEGER NOT NULL DEFAULT 1,  -- so many of the client's recipients (REDIRECT: one in place of all)
     PRIMARY KEY (entry, n)
 ) WITHOUT ROWID;
 CREATE INDEX recipient_due ON recipient (hop, due) WHERE due IS NOT NULL;
-CREATE INDEX recipient_discarded ON recipient (entry) WHERE state = 'discarded';
+CREATE INDEX recipient_quarantined ON recipient (entry) WHERE state IN ('discarded', 'unreturned');
 
 -- Next hops by number, and what the relay last knew of them.  A hop is never removed: a handful stays a handful.
 CREATE TABLE hop (
@@ -51,7 +54,9 @@ CREATE TABLE hop (
     since    REAL,                     -- NULL: nothing is known
     error    TEXT    NOT NULL DEFAULT '',
     probe_at REAL    NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0
+    failures INTEGER NOT NULL DEFAULT 0,
+    successes INTEGER NOT NULL DEFAULT 0,
+    addresses TEXT    NOT NULL DEFAULT ''  -- JSON: what it last resolved to; '': nothing yet
 );
 
 -- Flushes and the recipients that still have to get their try since.
@@ -75,4 +80,33 @@ CREATE INDEX flushing_flush ON flushing (flush);
 CREATE TABLE fact (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- The account of all mail.  `account` counts what came in, by day of arrival (days since the epoch, UTC) and domain;
+-- `ledger` has a row for each recipient that has its end.  Waiting and ended are what came in, or something is missing.
+CREATE TABLE account (
+    day        INTEGER NOT NULL,
+    domain     TEXT    NOT NULL,
+    own        INTEGER NOT NULL,       -- 1: our own notices
+    recipients INTEGER NOT NULL,
+    pruned     INTEGER NOT NULL DEFAULT 0,  -- of these ended, and older than ledger.keep
+    PRIMARY KEY (day, domain, own)
+) WITHOUT ROWID;
+CREATE TABLE ledger (
+    id         TEXT    NOT NULL,
+    n          INTEGER NOT NULL,
+    ended      REAL    NOT NULL,
+    arrived    REAL    NOT NULL,
+    state      TEXT    NOT NULL,       -- delivered bounced discarded expired deleted
+    many       INTEGER NOT NULL,
+    own        INTEGER NOT NULL,
+    attempts   INTEGER NOT NULL,
+    size       INTEGER NOT NULL,
+    address    TEXT    NOT NULL,
+    domain     TEXT    NOT NULL,
+    sender     TEXT    NOT NULL,
+    message_id TEXT    NOT NULL,
+    relay      TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,       -- the last words, or the rule: "header_checks:2"
+    PRIMARY KEY (id, n, ended)
 ) WITHOUT ROWID;

@@ -231,9 +231,9 @@ class SqliteQueue:
         return await self._reader.read(stock.totals)
 
     async def change(
-        self, id: str, address: str, state: State, *, now: float, reason: str = "", was: State | None = None
+        self, id: str, address: str, state: State, *, now: float, reason: str = "", was: frozenset[State] | None = None
     ) -> int:
-        """`was`: only those in this state, so that a word never meets mail that has gone on meanwhile."""
+        """`was`: only those in one of these states, so that a word never meets mail that has gone on meanwhile."""
         changed = await self._writer.submit(orders.CHANGE, orders.Change(text(id), text(address), state, reason, was))
         await self._remove(changed.files)
         return int(changed.many)

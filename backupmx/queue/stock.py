@@ -62,7 +62,7 @@ def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
 def _claim(entry: Stored, leased: Leased, message: Message) -> Claim:
     return Claim(
         entry.id, entry.arrived, leased.next_hop, entry.sender, leased.recipients, message, entry.size,
-        entry.body_type, entry.smtputf8, entry.ret, entry.envid, entry.client,
+        entry.body_type, entry.smtputf8, entry.ret, entry.envid, entry.client, entry.vouched,
     )  # fmt: skip
 
 

@@ -19,9 +19,11 @@ Standards: RFC 5321 6.1 (responsibility).
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from backupmx.check.milters import Refused
+from backupmx.check.vouched import vouched
 from backupmx.journal import Journal
 from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Content, Message
@@ -59,7 +61,7 @@ class Intake:
             recipients = tuple(destinations(mail.envelope, verdict, policy.routes.next_hop, assessed.refused))
             entry = NewEntry(
                 queue_id, arrived, mail.envelope, recipients, mail.message, client, _message_id(mail.message),
-                verdict.reason, policy.routes.signature,
+                verdict.reason, policy.routes.signature, vouched(mail.envelope.sender, assessed.findings),
             )  # fmt: skip
             await self._put(entry)
             if mail.message.spool is not None:
@@ -87,27 +89,32 @@ def destinations(
     next hop, its empty destination being the recipient's domain; BCC adds an
     address that hears of no failure.  HOLD keeps all three for its release.
     Whom a milter refused among others stays with the entry, with its words.
+    `many` adds up to the recipients that the client named, and those of BCC.
     """
     state = {Fate.HOLD: State.HELD, Fate.DISCARD: State.DISCARDED}.get(verdict.fate, State.QUEUED)
     if verdict.redirect_to:
-        yield NewRecipient(verdict.redirect_to, next_hop(verdict.redirect_to), state=state)
+        stands_for = len(envelope.recipients) + len(refused)
+        yield NewRecipient(verdict.redirect_to, next_hop(verdict.redirect_to), state=state, many=stands_for)
         return
-    seen = set()
+    named = Counter(recipient.address for recipient in (*envelope.recipients, *(r for r, _ in refused)))
+    fixed, seen = bool(verdict.filter_to), set[str]()
     for recipient in envelope.recipients:
         if recipient.address not in seen:
             seen.add(recipient.address)
             hop = _filtered(verdict.filter_to, recipient.address) or next_hop(recipient.address)
-            yield NewRecipient(recipient.address, hop, recipient.notify, recipient.orcpt, state)
+            many = named[recipient.address]
+            yield NewRecipient(recipient.address, hop, recipient.notify, recipient.orcpt, state, fixed=fixed, many=many)
     for address in verdict.bcc:
         if address not in seen:
             seen.add(address)
             hop = _filtered(verdict.filter_to, address) or next_hop(address)
-            yield NewRecipient(address, hop, "NEVER", "", state)
+            yield NewRecipient(address, hop, "NEVER", "", state, fixed=fixed)
     for recipient, why in refused:
         if recipient.address not in seen:
             seen.add(recipient.address)
             hop = next_hop(recipient.address)
-            yield NewRecipient(recipient.address, hop, recipient.notify, recipient.orcpt, State.REFUSED, why)
+            many = named[recipient.address]
+            yield NewRecipient(recipient.address, hop, recipient.notify, recipient.orcpt, State.REFUSED, why, many=many)
 
 
 def _filtered(filter_to: str | None, address: str) -> str:

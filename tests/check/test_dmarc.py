@@ -25,6 +25,11 @@ async def told(resolver: Resolver, author: bytes, found: Findings, *more: bytes)
     return (await Dmarc(resolver).look(sample, found)).results[0]
 
 
+async def found_organization(resolver: Resolver, author: bytes, found: Findings) -> object:
+    sample = mail(b"", b"From: " + author, standard=False)
+    return (await Dmarc(resolver).look(sample, found)).facts.get("organization")
+
+
 REJECT = "policy.dmarc=reject header.from=sender.test"
 
 
@@ -50,6 +55,11 @@ class TestLook:
     async def test_alignment(self, resolver: Resolver, found: Findings, expected: str) -> None:
         """SPF or DKIM must have passed for the author's domain or its organization."""
         assert await told(resolver, b"Alice <a@Sender.Test>", found) == expected
+
+    async def test_organization(self, resolver: Resolver) -> None:
+        """Where the tree was walked the organization is known to whoever asks later."""
+        assert await found_organization(resolver, b"a@shop.sender.test", Findings()) == "sender.test"
+        assert await found_organization(resolver, b"a@sender.test", authentication(spf="sender.test")) is None
 
     @pytest.mark.parametrize(
         ("author", "expected"),

@@ -237,7 +237,7 @@ class QueueContract:
         down = HopState(HOP, False, NOW, "connection refused", NOW + 30, 2)
         await queue.set_hop_state(down)
         assert await queue.hop_states() == {HOP: down}
-        up = HopState(HOP, True, NOW + 9, "", 0, 0)
+        up = HopState(HOP, True, NOW + 9, "", 0, 0, 3, ("192.0.2.9", "2001:db8::9"))
         await queue.set_hop_state(up)
         assert await queue.hop_states() == {HOP: up}
 
@@ -257,6 +257,23 @@ class QueueContract:
         assert len(asked) == 2
         (claim,) = await queue.claim(OTHER, 9, NOW, LEASE)
         assert [r.address for r in claim.recipients] == ["anna@example.jp"]
+
+    async def test_a_rules_next_hop(self, queue: OperatedQueue) -> None:
+        """What FILTER chose is not the transport.map's to change: not by a reload, nor when put by old routes."""
+        await queue.reroute(lambda address: HOP, "v1")
+        await queue.put(replace(entry("a@example.jp", hop=OTHER, fixed=True), routes="v1"))
+        assert await queue.reroute(lambda address: HOP, "v2") == 0
+        await queue.put(replace(entry("b@example.jp", hop=OTHER, fixed=True), routes="v1"))
+        assert await queue.reroute(lambda address: HOP, "v2") == 0
+        assert [d.next_hop for d in await queue.due(NOW)] == [OTHER]
+        assert all(r.fixed for one in await queue.waiting() for r in one.recipients)
+
+    async def test_what_goes_with_an_entry(self, queue: OperatedQueue) -> None:
+        """Whether the sender is proven, and how many recipients one stands for, stay with the message."""
+        await queue.put(entry(vouched=True, many=3))
+        (listed,) = await queue.waiting()
+        (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
+        assert (listed.vouched, listed.recipients[0].many, claim.vouched) == (True, 3, True)
 
     async def test_put_by_old_routes(self, queue: OperatedQueue) -> None:
         """A worker that has not read the new map yet puts mail to nobody's harm: it gets its next hop before a try."""
@@ -521,6 +538,21 @@ class QueueContract:
         )
         (listed,) = await queue.quarantined()
         assert (listed.id, listed.recipients[0].reason) == (new.id, "header_checks:2")
+
+    async def test_unreturned(self, queue: OperatedQueue) -> None:
+        """What can neither be delivered nor returned lies in quarantine with its reason, until it is released."""
+        new = entry()
+        await queue.put(new)
+        (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
+        await queue.settle(settled(claim, State.UNRETURNED), NOW)
+        assert await queue.waiting() == []
+        (kept,) = await queue.quarantined()
+        assert [(r.state, r.reason, r.leased) for r in kept.recipients] == [(State.UNRETURNED, "said", False)]
+        assert await queue.overdue(NOW + 1, 1 << 30) == [(new.id, NOW)]
+        assert await queue.claim(HOP, 9, NOW + 1e6, LEASE) == []
+        await queue.change(new.id, "", State.QUEUED, now=NOW)
+        (again,) = await queue.claim(HOP, 9, NOW, LEASE)
+        assert again.recipients[0].attempts == 1
 
     async def test_released_from_quarantine(self, queue: OperatedQueue) -> None:
         """Released, it is mail like any other."""

@@ -21,6 +21,9 @@ def entry(
     id: str = "",
     spool: Spool | None = None,
     headers: tuple[bytes, ...] = HEADERS,
+    fixed: bool = False,
+    many: int = 1,
+    vouched: bool = False,
 ) -> NewEntry:
     """A message to these addresses, all by one next hop."""
     addresses = addresses or ("anna@example.jp",)
@@ -28,11 +31,12 @@ def entry(
         id or new_id(arrived),
         arrived,
         Envelope("sender@example.com", tuple(Recipient(a) for a in addresses), "8BITMIME", True, "HDRS", "env+2Bid"),
-        tuple(NewRecipient(a, hop, "FAILURE", f"rfc822;{a}", state) for a in addresses),
+        tuple(NewRecipient(a, hop, "FAILURE", f"rfc822;{a}", state, fixed=fixed, many=many) for a in addresses),
         Message(headers, (body,) if body else (), spool),
         CLIENT,
         "<m@example.com>",
         reason,
+        vouched=vouched,
     )
 
 

@@ -23,7 +23,7 @@ step = st.one_of(
     st.tuples(
         st.just("settle"),
         st.integers(0, 9),
-        st.sampled_from([State.DELIVERED, State.DEFERRED, State.REFUSED, State.BOUNCED, State.HELD]),
+        st.sampled_from([State.DELIVERED, State.DEFERRED, State.REFUSED, State.BOUNCED, State.HELD, State.UNRETURNED]),
     ),
     st.tuples(st.just("give_back"), st.integers(0, 9), st.none()),
     st.tuples(st.just("take"), st.integers(0, 9), st.none()),

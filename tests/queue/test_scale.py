@@ -21,14 +21,14 @@ def multiply(path: str) -> None:
     db.execute(
         "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO entry"
         " SELECT i, printf('4k%08dz%06d', i, i), arrived + i, sender, size, message_id, reason, body_type, smtputf8,"
-        " ret, envid, client, checksum, path, start, head, body FROM n, entry WHERE key = 1",
+        " ret, envid, client, vouched, checksum, path, start, head, body FROM n, entry WHERE key = 1",
         (MANY,),
     )
     for number, state in enumerate(STATES):
         due = "arrived" if state in ("queued", "deferred") else "NULL"
         db.execute(
             f"INSERT INTO recipient SELECT key, 0, 1, {due}, NULL, ?, 0, arrived, 'user' || key || '@example.jp',"
-            " 'example.jp', '', '', '' FROM entry WHERE key > 1 AND key % 4 = ?",
+            " 'example.jp', '', '', '', 0, 1 FROM entry WHERE key > 1 AND key % 4 = ?",
             (state, number),
         )
     db.commit()
@@ -71,8 +71,11 @@ async def test_no_step_reads_it_all(backlog: SqliteQueue) -> None:
         plan = [row[3] for row in reader.execute(f"EXPLAIN QUERY PLAN {question}").fetchall()]
         asked += [f"{question}: {step}" for step in plan if step.startswith("SCAN") and "json_each" not in step]
         asked += [f"{question}: {step}" for step in plan if "TEMP B-TREE" in step]
+    kept = "SELECT entry FROM recipient WHERE state IN ('discarded', 'unreturned')"
+    (plan,) = reader.execute(f"EXPLAIN QUERY PLAN {kept}").fetchall()
     reader.close()
     assert asked == []
+    assert "recipient_quarantined" in plan[3]
 
 
 async def test_oldest_first_through_it_all(backlog: SqliteQueue) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from backupmx.queue import schema
-from backupmx.queue.entry import QueueFull, QueueTrouble
+from backupmx.queue.entry import QueueFull, QueueTrouble, State
+from backupmx.queue.sqlite import open_queue
+from tests.queue import samples
+from tests.queue.samples import HOP, NOW, OTHER
 
 
 def version(path: Path) -> int:
@@ -23,7 +26,7 @@ def test_a_new_file(tmp_path: Path) -> None:
     """A new file has this version's tables; opened again it stays as it is."""
     for _ in range(2):
         schema.migrate(str(tmp_path / "queue.db"))
-        assert version(tmp_path / "queue.db") == len(schema.VERSIONS)
+        assert version(tmp_path / "queue.db") == schema.VERSION
 
 
 def test_a_newer_file(tmp_path: Path) -> None:
@@ -44,15 +47,61 @@ def test_an_old_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         schema.migrate(str(tmp_path / "queue.db"))
 
 
-def test_an_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older file is brought up to date a version at a time, all or nothing."""
-    path = tmp_path / "queue.db"
-    monkeypatch.setattr(schema, "VERSIONS", ())
+def version_1(folder: Path) -> Path:
+    """A queue as version 1 left it, with waiting, deferred, held, discarded and paused mail."""
+    db = sqlite3.connect(folder / "queue.db")
+    db.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    db.close()
+    return folder / "queue.db"
+
+
+def shape(path: Path) -> set[object]:
+    """Columns of all tables, and all indexes."""
+    db = sqlite3.connect(path)
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
+    columns = {(table, *row[1:]) for table in tables for row in db.execute(f"PRAGMA table_info({table})").fetchall()}
+    indexes = set(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall())
+    db.close()
+    return columns | indexes
+
+
+async def test_an_older_file(tmp_path: Path) -> None:
+    """The mail of a version 1 queue waits as it did, and the account of all mail begins with it."""
+    queue = await open_queue(f"sqlite:{version_1(tmp_path)}", clock=lambda: NOW)
+    waiting, kept = await queue.waiting(), await queue.quarantined()
+    assert [(r.address, r.state, r.paused) for one in waiting for r in one.recipients] == [
+        ("anna@example.jp", State.QUEUED, False),
+        ("ben@example.jp", State.QUEUED, False),
+        ("carl@example.jp", State.DEFERRED, False),
+        ("dora@example.jp", State.HELD, False),
+        ("paul@paused.example", State.QUEUED, True),
+    ]
+    assert [one.reason for one in kept] == ["header_checks:7: X-Spam-Flag: YES"]
+    (claim,) = await queue.claim(HOP, 9, NOW + 1, 60)
+    assert samples.wire(claim.message) == b"Received: from somewhere\r\n\tby here\r\nSubject: hello\r\n\r\nHello.\r\n"
+    assert (await queue.hop_states())[OTHER].failures == 2
+    assert await queue.check() == []
+    await queue.close()
+
+
+def test_an_older_file_becomes_a_new_one(tmp_path: Path) -> None:
+    """After a migration the tables are those of a new file; it happens as a whole or not at all."""
+    path = version_1(tmp_path)
     schema.migrate(str(path))
-    assert version(path) == 0
-    monkeypatch.undo()
-    schema.migrate(str(path))
-    assert version(path) == len(schema.VERSIONS)
+    schema.migrate(str(tmp_path / "new.db"))
+    assert shape(path) == shape(tmp_path / "new.db")
+    assert version(path) == schema.VERSION
+
+
+def test_a_migration_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble in the middle of a migration leaves the old file as it was."""
+    path = version_1(tmp_path)
+    before = shape(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "_statements", lambda script: [*script.partition(";")[:1], "SELECT no_such_column"])
+        with pytest.raises(QueueTrouble, match="no_such_column"):
+            schema.migrate(str(path))
+    assert (shape(path), version(path)) == (before, 1)
 
 
 def test_opened_by_many_at_once(tmp_path: Path) -> None:

@@ -132,19 +132,20 @@ PRIMARY = "smtp:[primary1.example.net]"
 
 
 def test_a_recipient_named_twice_gets_it_once() -> None:
-    """RFC 5321 has no use for two copies."""
-    assert who(Verdict()) == [NewRecipient("u@example.jp", PRIMARY)]
+    """RFC 5321 has no use for two copies; the account knows that it was named twice."""
+    assert who(Verdict()) == [NewRecipient("u@example.jp", PRIMARY, many=2)]
 
 
 def test_redirect_is_one_delivery() -> None:
-    """REDIRECT puts one address in place of all."""
-    assert who(Verdict(Fate.REDIRECT, redirect_to="w@example.jp")) == [NewRecipient("w@example.jp", PRIMARY)]
+    """REDIRECT puts one address in place of all, and it stands for all."""
+    expected = [NewRecipient("w@example.jp", PRIMARY, many=3)]
+    assert who(Verdict(Fate.REDIRECT, redirect_to="w@example.jp"), ("a@x.jp", "b@x.jp", "c@x.jp")) == expected
 
 
 def test_a_copy_hears_of_no_failure() -> None:
     """BCC adds a recipient with NOTIFY=NEVER."""
     assert who(Verdict(bcc=("w@example.jp", "u@example.jp"))) == [
-        NewRecipient("u@example.jp", PRIMARY),
+        NewRecipient("u@example.jp", PRIMARY, many=2),
         NewRecipient("w@example.jp", PRIMARY, "NEVER"),
     ]
 
@@ -153,8 +154,12 @@ def test_a_copy_hears_of_no_failure() -> None:
     ("filter_to", "hop"), [("smtp:[127.0.0.1]:10025", "smtp:[127.0.0.1]:10025"), ("smtp:", "smtp:example.jp")]
 )
 def test_filter_is_another_next_hop(filter_to: str, hop: str) -> None:
-    """FILTER beats transport.map; without a destination it is the recipient's domain."""
-    assert who(Verdict(Fate.FILTER, filter_to=filter_to)) == [NewRecipient("u@example.jp", hop)]
+    """FILTER beats transport.map, now and when it changes; without a destination it is the recipient's domain."""
+    verdict = Verdict(Fate.FILTER, filter_to=filter_to, bcc=("w@example.jp",))
+    assert who(verdict) == [
+        NewRecipient("u@example.jp", hop, fixed=True, many=2),
+        NewRecipient("w@example.jp", hop, "NEVER", fixed=True),
+    ]
 
 
 def test_held_mail_keeps_its_way() -> None:

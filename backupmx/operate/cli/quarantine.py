@@ -1,4 +1,4 @@
-"""quarantine: mail that a rule discarded and policy kept."""
+"""quarantine: mail that a rule discarded and policy kept, or that can be neither delivered nor returned."""
 
 import sys
 import time
@@ -8,15 +8,14 @@ import click
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import Verb, entries, run_verb, unknown
-from backupmx.queue.entry import VIRUS, QueuedEntry, State
+from backupmx.queue.entry import QUARANTINE, VIRUS, QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
-
-_KEPT = (State.DISCARDED,)
 
 
 @click.group("quarantine")
 def command() -> None:
-    """Mail that a rule discarded and policy kept (rules.discard = "quarantine")."""
+    """Mail that a rule discarded and policy kept (rules.discard = "quarantine"), and mail that can neither be
+    delivered nor returned, because nobody vouched for its sender."""
 
 
 def as_object(entry: QueuedEntry) -> dict[str, object]:
@@ -27,16 +26,27 @@ def as_object(entry: QueuedEntry) -> dict[str, object]:
         "message_size": entry.size,
         "message_id": entry.message_id,
         "sender": entry.sender,
-        "recipients": [r.address for r in entry.recipients if r.state in _KEPT],
-        "reason": entry.reason,
+        "recipients": [r.address for r in entry.recipients],
+        "state": _state(entry),
+        "reason": why(entry),
     }
+
+
+def _state(entry: QueuedEntry) -> State:
+    """Of its recipients; discarded is the stronger word."""
+    return min(r.state for r in entry.recipients)
+
+
+def why(entry: QueuedEntry) -> str:
+    """Pure.  The rule's word, or of unreturned mail the next hop's."""
+    return next((r.reason for r in entry.recipients if r.reason), entry.reason)
 
 
 @command.command("list")
 @config_option
 @json_option
 def list_(config_file: str | None, as_json: bool) -> None:
-    """What is kept, oldest first, and the rule that took it."""
+    """What is kept, oldest first, and why."""
 
     async def work(queue: SqliteQueue) -> int:
         count = 0
@@ -46,7 +56,7 @@ def list_(config_file: str | None, as_json: bool) -> None:
                 write_json(as_object(entry))
             else:
                 age = ago(time.time() - entry.arrived)
-                click.echo(f"{entry.id}  {size(entry.size):>6}  {age:>7}  {entry.sender or '<>'}  {entry.reason}")
+                click.echo(f"{entry.id}  {size(entry.size):>6}  {age:>7}  {entry.sender or '<>'}  {why(entry)}")
         return count
 
     count = with_queue(load_config(config_file), work)
@@ -59,7 +69,7 @@ def list_(config_file: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def show(id: str, config_file: str | None, as_json: bool) -> None:
-    """One message: who sent it to whom, and the rule that took it."""
+    """One message: who sent it to whom, and why it is here."""
 
     async def work(queue: SqliteQueue) -> QueuedEntry | None:
         found = await queue.quarantined(id=id)
@@ -84,7 +94,7 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
 def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
     """Remove it for good."""
     run_verb(
-        Verb("delete", _KEPT, State.DELETED, "deleted", destroys=True, quarantine=True),
+        Verb("delete", tuple(QUARANTINE), State.DELETED, "deleted", destroys=True, quarantine=True),
         ids,
         everything,
         yes,
@@ -98,5 +108,7 @@ def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str |
 @config_option
 def release(ids: tuple[str, ...], force: bool, config_file: str | None) -> None:
     """Relay it after all; the rule that took it is not asked again."""
-    verb = Verb("release", _KEPT, State.QUEUED, "released", quarantine=True, refuses=() if force else (VIRUS,))
+    verb = Verb(
+        "release", tuple(QUARANTINE), State.QUEUED, "released", quarantine=True, refuses=() if force else (VIRUS,)
+    )
     run_verb(verb, ids, False, False, config_file)

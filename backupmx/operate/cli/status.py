@@ -36,7 +36,7 @@ def command(config_file: str | None, as_json: bool) -> None:
 
     totals, states, paused = with_queue(config, work)
     hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
-    quarantined = sum(t.recipients for t in totals if t.state is State.DISCARDED)
+    quarantined = sum(t.recipients for t in totals if t.state.in_quarantine)
     if as_json:
         domains = [{"domain": p.domain, "since": int(p.since), "waiting": p.recipients} for p in paused]
         write_json(
