@@ -10,7 +10,8 @@ A truncated answer is asked again over TCP.
 Trouble
     DNSTrouble   no server answered in time, or all said SERVFAIL or REFUSED.
                  Never the message's fault: temporary.  Remembered for five
-                 seconds, so that a dead resolver costs each name one wait.
+                 seconds, so that a broken zone costs each name one wait; servers
+                 that are dead cost nobody one (dns_servers).
     A name that cannot be put in a query (a label over 63 octets, an empty
     one) does not exist: Answer.exists is False and nothing is asked.
 
@@ -36,17 +37,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import dns.asyncresolver
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 import dns.ttl
 
+from backupmx.journal import Journal
 from backupmx.mail.reply import Reply
+from backupmx.net.dns_servers import AllDead, Servers, Unanswered
 
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _LOOPBACK = {"A": "127.0.0.1", "AAAA": "::1"}
@@ -95,6 +96,7 @@ class Resolver:
     def __init__(
         self,
         servers: Sequence[str] = (),
+        journal: Journal | None = None,
         *,
         timeout: float = 10.0,
         cache_size: int = 20_000,
@@ -102,7 +104,7 @@ class Resolver:
     ) -> None:
         """`servers`: "IP", "IP:PORT" or "[IPv6]:PORT"; none: the system's.  Raises ValueError for anything else."""
         self.timeout = timeout
-        self._stub = _stub(servers, timeout)
+        self._servers = Servers(servers, journal, clock)
         self._cache: OrderedDict[_Question, tuple[float, _Result]] = OrderedDict()
         self._cache_size = cache_size
         self._octets = 0
@@ -179,6 +181,7 @@ class Resolver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._servers.close()
 
     async def _leads_to(self, name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         forward = await self.lookup(name, "A" if address.version == 4 else "AAAA")
@@ -225,6 +228,10 @@ class Resolver:
                 result: _Result = await self._query(*question)
         except TimeoutError:
             result = f"no answer in {self.timeout:g} s"
+        except AllDead as trouble:
+            return str(trouble)  # not remembered: the next one may find a server that is back
+        except Unanswered as trouble:
+            result = str(trouble)
         except (dns.exception.DNSException, OSError) as trouble:
             result = " ".join(str(trouble).split()) or type(trouble).__name__
         self._remember(question, result)
@@ -236,9 +243,7 @@ class Resolver:
         except (dns.exception.DNSException, UnicodeError, ValueError):
             return Answer((), exists=False)
         try:
-            answer = await self._stub.resolve(
-                qname, rdtype, raise_on_no_answer=False, search=False, lifetime=self.timeout
-            )
+            answer = await self._servers.ask(qname, rdtype, self.timeout)
         except dns.resolver.NXDOMAIN as none:
             response: dns.message.QueryMessage = none.response(qname)  # type: ignore[no-untyped-call]
             return _nothing(response)
@@ -252,39 +257,6 @@ def _octets(result: _Result) -> int:
 
 def _told(question: _Question, result: _Result) -> "Answer | DNSTrouble":
     return DNSTrouble(f"{' '.join(question)}: {result}") if isinstance(result, str) else result
-
-
-def _stub(servers: Sequence[str], timeout: float) -> dns.asyncresolver.Resolver:
-    stub = dns.asyncresolver.Resolver(configure=False)
-    if servers:
-        stub.nameservers = [_nameserver(server) for server in servers]
-    else:
-        try:
-            stub.read_resolv_conf("/etc/resolv.conf")
-        except (dns.resolver.NoResolverConfiguration, OSError):
-            stub.nameservers = ["127.0.0.1"]  # resolv.conf(5): what an absent file means
-    stub.cache = None
-    stub.timeout = timeout / 3  # a server's share of the time, so that a second one is asked as well
-    stub.lifetime = timeout
-    stub.flags = dns.flags.RD | dns.flags.AD
-    stub.use_edns(0, 0, 1232)  # DNS flag day 2020: larger answers come over TCP, not in fragments
-    return stub
-
-
-def _nameserver(server: str) -> dns.nameserver.Do53Nameserver:
-    """"192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353"."""  # fmt: skip
-    host, port = server, "53"
-    if server.startswith("["):
-        host, bracket, rest = server[1:].partition("]")
-        port = rest.removeprefix(":") or "53" if bracket else ""
-    elif server.count(":") == 1:
-        host, _, port = server.partition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{server}: not IP, IP:PORT or [IPv6]:PORT")
-    try:
-        return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), int(port))
-    except ValueError:
-        raise ValueError(f"{server}: not IP, IP:PORT or [IPv6]:PORT") from None
 
 
 def _something(answer: dns.resolver.Answer) -> Answer:

@@ -56,7 +56,7 @@ async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
     ear = Ear(str(config.state_path("")))
     queue = await open_queue(config.queue_store, journal=journal)
     await queue.end_leases()  # of a relay that was killed: its mail is due now, not when the leases run out
-    resolver = Resolver(config.dns.servers)
+    resolver = Resolver(config.dns.servers, journal)
     relay = Relay(queue, routes, resolver, relay_settings(config), journal)
     await relay.start()
     async with asyncio.TaskGroup() as tasks:

@@ -43,7 +43,7 @@ async def _receive(config: Config, files: Files, sockets: list[socket.socket], s
     journal = Journal(format=config.log.format)
     bell = Bell(str(config.state_path("")))
     queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
-    resolver = Resolver(config.dns.servers)
+    resolver = Resolver(config.dns.servers, journal)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     service = Service(
         smtp_settings(config, queue.body_folder), intake.accept, admission(files),
