@@ -96,7 +96,17 @@ class Smtp(Section):
     connection_limit: Annotated[int, Field(ge=1)] = 2000
     """Open connections a worker; more are told 421 4.7.0."""
     client_connection_limit: Annotated[int, Field(ge=0)] = 50
-    """Of these, from one address; 0: no limit (Postfix: smtpd_client_connection_count_limit)."""
+    """Open connections of one client, over all workers; 0: no limit (Postfix: smtpd_client_connection_count_limit)."""
+    client_connection_rate_limit: Annotated[int, Field(ge=0)] = 0
+    """Connections a minute of one client; 0: no limit (Postfix: smtpd_client_connection_rate_limit)."""
+    client_message_rate_limit: Annotated[int, Field(ge=0)] = 0
+    """Messages a minute of one client, taken or not (Postfix: smtpd_client_message_rate_limit)."""
+    client_recipient_rate_limit: Annotated[int, Field(ge=0)] = 0
+    """Recipients a minute of one client, taken or not (Postfix: smtpd_client_recipient_rate_limit)."""
+    client_new_tls_session_rate_limit: Annotated[int, Field(ge=0)] = 0
+    """TLS handshakes a minute of one client, resumed ones aside (Postfix: smtpd_client_new_tls_session_rate_limit)."""
+    client_ipv6_prefix_length: Annotated[int, Field(ge=1, le=128)] = 64
+    """IPv6 addresses that begin alike are one client for these limits (Postfix has 84)."""
     reject_unknown_sender_domain: bool = False
     """A sender whose domain has no MX and no address is put off, 450 4.1.8 (Postfix: reject_unknown_sender_domain)."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")

@@ -82,6 +82,11 @@ class Journal:
         """A client said nothing for longer than the limit."""
         self._write("timed_out", "smtpd", f"timeout after {after} from {client}", client=str(client), after=after)
 
+    def limited(self, limit: str, who: str, count: int, setting: str) -> None:
+        """A client had more, or asked more often, than smtp.`setting` allows; once a minute for each."""
+        line = f"warning: {limit} limit exceeded: {count} from {who} for service smtp [smtp.{setting}]"
+        self._seldom(f"limit {setting} {who}", "limited", "smtpd", line, limit=setting, client=who, count=count)
+
     def secured(self, client: Client) -> None:
         """STARTTLS succeeded."""
         tls = client.tls

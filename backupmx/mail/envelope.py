@@ -43,6 +43,8 @@ class Tls:
     """TLS_AES_256_GCM_SHA384"""
     bits: int
     """256"""
+    resumed: bool = False
+    """A ticket of an earlier session shortened the handshake."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
 from backupmx.operate.policy import read_all
 from backupmx.operate.ports import close, listening, shown
+from backupmx.receive.anvil import Anvil
 
 _SIGNALS = (*SIGNALS, signal.SIGCHLD)
 _FIRST_WAIT = 0.5
@@ -102,10 +103,13 @@ class Appliance:
         return 0
 
     def _places(self) -> list[Child]:
-        def receiving(mine: list[socket.socket]) -> Callable[[], int]:
+        anvil = Anvil(len(self._sockets), ipv6_prefix=self._config.smtp.client_ipv6_prefix_length)
+
+        def receiving(n: int, mine: list[socket.socket]) -> Callable[[], int]:
             def main() -> int:
                 self._close_sockets(but=mine)
-                return worker.main(self._config, self._files, mine, self._pipe[0])
+                anvil.died(n)  # what our predecessor held open
+                return worker.main(self._config, self._files, mine, self._pipe[0], anvil.hand(n))
 
             return main
 
@@ -113,7 +117,7 @@ class Appliance:
             self._close_sockets()
             return courier.main(self._config, self._files.routes, self._pipe[0])
 
-        workers = (Child(f"worker {n}", receiving(mine)) for n, mine in enumerate(self._sockets, 1))
+        workers = (Child(f"worker {n + 1}", receiving(n, mine)) for n, mine in enumerate(self._sockets))
         return [Child("relay", relaying), *workers]
 
     def _close_sockets(self, but: list[socket.socket] | None = None) -> None:

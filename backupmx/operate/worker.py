@@ -22,6 +22,7 @@ from backupmx.operate.policy import Files, read_all
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
 from backupmx.receive.admit import Admission
+from backupmx.receive.anvil import Hand
 from backupmx.receive.intake import Intake, Policy
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door
@@ -30,15 +31,15 @@ from backupmx.receive.service import Service
 from backupmx.rules.engine import DEFAULT
 
 
-def main(config: Config, files: Files, sockets: list[socket.socket], supervisor: int) -> int:
+def main(config: Config, files: Files, sockets: list[socket.socket], supervisor: int, anvil: Hand) -> int:
     """The whole life of a worker.  `supervisor` is a pipe that closes when the supervisor dies.
 
     `files` as the supervisor read them: one that is broken by now must not keep us from taking mail.
     """
-    return run(_receive(config, files, sockets, supervisor))
+    return run(_receive(config, files, sockets, supervisor, anvil))
 
 
-async def _receive(config: Config, files: Files, sockets: list[socket.socket], supervisor: int) -> int:
+async def _receive(config: Config, files: Files, sockets: list[socket.socket], supervisor: int, anvil: Hand) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
     bell = Bell(str(config.state_path("")))
@@ -47,7 +48,7 @@ async def _receive(config: Config, files: Files, sockets: list[socket.socket], s
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     service = Service(
         smtp_settings(config, queue.body_folder), intake.accept, admission(files),
-        journal=journal, resolver=resolver, tls=files.tls,
+        journal=journal, anvil=anvil, resolver=resolver, tls=files.tls,
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
     door = Door(service)
@@ -94,6 +95,10 @@ def smtp_settings(config: Config, spool_folder: str) -> SmtpSettings:
         timeout=smtp.timeout,
         connection_limit=smtp.connection_limit,
         client_connection_limit=smtp.client_connection_limit,
+        client_connection_rate_limit=smtp.client_connection_rate_limit,
+        client_message_rate_limit=smtp.client_message_rate_limit,
+        client_recipient_rate_limit=smtp.client_recipient_rate_limit,
+        client_new_tls_session_rate_limit=smtp.client_new_tls_session_rate_limit,
         limit_exceptions=smtp.limit_exceptions,
         spool_folder=spool_folder,
         min_free=config.queue.min_free,

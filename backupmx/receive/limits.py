@@ -33,9 +33,14 @@ class SmtpSettings:
     connection_limit: int = 2000
     """Open connections of one worker."""
     client_connection_limit: int = 50
-    """Of these, from one address (Postfix smtpd_client_connection_count_limit).  0: no limit."""
+    """At once by one client, over all workers (Postfix smtpd_client_connection_count_limit).  0: no limit."""
+    client_connection_rate_limit: int = 0
+    """A minute by one client, over all workers; so the next three.  0: no limit (Postfix, as all of these)."""
+    client_message_rate_limit: int = 0
+    client_recipient_rate_limit: int = 0
+    client_new_tls_session_rate_limit: int = 0
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
-    """Networks to which the connection limits and error_delay do not apply."""
+    """Networks to which the limits of connections and rates and error_delay do not apply."""
     spool_folder: str = ""
     """Where content beyond `spool_above` is written while it comes in; "": it stays in memory."""
     spool_above: int = 1 << 20

@@ -15,6 +15,7 @@ from backupmx.mail.message import Content
 from backupmx.mail.reply import Reply
 from backupmx.net.tls import ServerTls
 from backupmx.receive.admit import Admission
+from backupmx.receive.anvil import Anvil, Hand, Rate
 from backupmx.receive.limits import Exceptions, SmtpSettings
 from backupmx.receive.names import Names, Reverse
 from backupmx.receive.sender import Senders
@@ -41,6 +42,7 @@ class Service:
         admission: Admission,
         *,
         journal: Journal,
+        anvil: Hand | None = None,
         resolver: Reverse | None = None,
         tls: ServerTls | None = None,
         senders: Senders | None = None,
@@ -54,7 +56,8 @@ class Service:
         self.names = Names(resolver, settings.name_timeout)
         self.spared = Exceptions(settings.limit_exceptions)
         self.sessions: set[Wire] = set()
-        self._from: dict[str, int] = {}
+        self._anvil = anvil or Anvil().hand()
+        self._rates = _rates(settings)
         self.tasks: set[asyncio.Task[None]] = set()
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="spool")
         self.stopping = False
@@ -76,23 +79,38 @@ class Service:
 
     def enter(self, session: "Wire") -> Reply | None:
         """A client is here; the reply that it reads when there are too many of it, or too many at all."""
-        address, settings = session.client.address, self.settings
+        client, settings = session.client, self.settings
         self.sessions.add(session)
-        self._from[address] = count = self._from.get(address, 0) + 1
-        too_many = 0 < settings.client_connection_limit < count
-        if not too_many and len(self.sessions) <= settings.connection_limit:
+        if client.address in self.spared:
             return None
-        if address in self.spared:
+        session.counted = cells = self._anvil.cells(client.address)
+        now = self._anvil.enter(cells)
+        if 0 < settings.client_connection_limit < now:
+            self.journal.limited("Connection concurrency", str(client), now, "client_connection_limit")
+        elif self.exceeds(Rate.CONNECTIONS, session):
+            pass
+        elif len(self.sessions) > settings.connection_limit:
+            self.journal.limited("Connection", "all clients", len(self.sessions), "connection_limit")
+            return Reply(421, "4.7.0", f"{settings.hostname} Error: too many connections")
+        else:
             return None
-        whose = f" from {session.client}" if too_many else ""
-        return Reply(421, "4.7.0", f"{settings.hostname} Error: too many connections{whose}")
+        return Reply(421, "4.7.0", f"{settings.hostname} Error: too many connections from {client}")
+
+    def exceeds(self, rate: Rate, session: "Wire", more: bool = True) -> bool:
+        """The client does it once more (or asks whether it still may): is that too often for a minute?"""
+        name, setting, limit = self._rates[rate]
+        if not limit or session.counted is None:
+            return False
+        rated = self._anvil.count if more else self._anvil.counted
+        if (count := rated(rate, session.counted)) <= limit:
+            return False
+        self.journal.limited(name, str(session.client), count, setting)
+        return True
 
     def leave(self, session: "Wire") -> None:
         self.sessions.discard(session)
-        address = session.client.address
-        self._from[address] -= 1
-        if not self._from[address]:
-            del self._from[address]
+        if session.counted is not None:
+            self._anvil.leave(session.counted)
         self.left.set()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -114,6 +132,20 @@ class Service:
     async def _change(self) -> None:
         self.left.clear()
         await self.left.wait()
+
+
+def _rates(settings: SmtpSettings) -> dict[Rate, tuple[str, str, int]]:
+    """Postfix's name of each limit, the setting, and what it says."""
+    return {
+        Rate.CONNECTIONS: (
+            "Connection rate", "client_connection_rate_limit", settings.client_connection_rate_limit),
+        Rate.MESSAGES: (
+            "Message delivery request rate", "client_message_rate_limit", settings.client_message_rate_limit),
+        Rate.RECIPIENTS: (
+            "Recipient address rate", "client_recipient_rate_limit", settings.client_recipient_rate_limit),
+        Rate.NEW_TLS: (
+            "New TLS session rate", "client_new_tls_session_rate_limit", settings.client_new_tls_session_rate_limit),
+    }  # fmt: skip
 
 
 def _ehlo(settings: SmtpSettings, starttls: bool) -> bytes:

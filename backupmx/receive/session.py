@@ -29,6 +29,7 @@ from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.reply import Reply
 from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
 from backupmx.receive import command
+from backupmx.receive.anvil import Rate
 from backupmx.receive.data import Unstuffing
 from backupmx.receive.limits import DATA_RATE
 from backupmx.receive.sender import Doubt, Senders
@@ -116,6 +117,8 @@ class Session(Wire):
             return command.TLS_ACTIVE
         if self.service.tls is None:
             return command.NOT_DONE
+        if self.service.exceeds(Rate.NEW_TLS, self, more=False):
+            return Reply(454, "4.7.0", f"Error: too many new TLS sessions from {self.client}")
         return self._secure(self.service.tls.context())
 
     async def _secure(self, context: ssl.SSLContext) -> None:
@@ -123,6 +126,8 @@ class Session(Wire):
             self._forget()
             self.client = Client(self.client.address, self.client.port, self.client.name, tls=tls)
             self.service.journal.secured(self.client)
+            if not tls.resumed and self.service.exceeds(Rate.NEW_TLS, self):
+                self._last_word(self._named_reply(421, "4.7.0", f"Error: too many new TLS sessions from {self.client}"))
 
     # Talk
 
@@ -178,6 +183,8 @@ class Session(Wire):
             return command.NESTED_MAIL
         if self._naming is not None:
             return self._mail_when_named(self._naming, argument)
+        if too_often := self._too_often(Rate.MESSAGES, "MAIL", "too much mail"):
+            return too_often
         asked = command.mail(argument, self.service.settings.message_size_limit)
         if isinstance(asked, Reply):
             return asked
@@ -189,6 +196,14 @@ class Session(Wire):
         if self.service.senders is not None:
             self._look_at(asked, self.service.senders)
         return command.MAIL_OK
+
+    def _too_often(self, rate: Rate, verb: str, words: str) -> Reply | None:
+        """Asked before the argument is looked at: what is refused counts too (Postfix anvil)."""
+        if not self.service.exceeds(rate, self):
+            return None
+        reply = Reply(450, "4.7.1", f"Error: {words} from {self.client.address}")
+        self.service.journal.refused(verb, self.client, reply)
+        return reply
 
     def _look_at(self, mail: command.Mail, senders: Senders) -> None:
         """The sender's domain: what is known of it, else it is asked for while the client goes on."""
@@ -230,6 +245,9 @@ class Session(Wire):
             return command.NEED_MAIL if self.client.helo else command.HELO_FIRST
         if self._doubting is not None:
             return self._rcpt_when_known(self._doubting, argument)
+        if too_often := self._too_often(Rate.RECIPIENTS, "RCPT", "too many recipients"):
+            self._rejected = True
+            return too_often
         asked = command.rcpt(argument, mail.smtputf8)
         if isinstance(asked, Reply):
             self._rejected = True

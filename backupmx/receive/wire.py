@@ -34,6 +34,7 @@ from aiosmtpd.smtp import Session as State
 from backupmx.mail.envelope import Client, Tls
 from backupmx.mail.reply import Reply
 from backupmx.receive import command
+from backupmx.receive.anvil import Cells
 from backupmx.receive.limits import PIPELINE_LIMIT
 from backupmx.receive.service import Service
 
@@ -83,6 +84,7 @@ class Wire(SMTP):
         self.__dict__.update(pattern)
         self.service = service
         self.client = Client("", 0)
+        self.counted: Cells | None = None  # where its connections and rates are counted; None: it is spared
         self.deadline = math.inf
         self.in_content = False
         self.parting = False  # our last word is said
@@ -135,11 +137,11 @@ class Wire(SMTP):
         self.deadline = now + service.settings.timeout
         name = service.names.known(peer[0], now)
         self.client = Client(peer[0], peer[1], name or "unknown")
-        too_many = service.enter(self)
         if name is None:
             self._naming = service.spawn(self._find_name())
         else:
             service.journal.connected(self.client)
+        too_many = service.enter(self)
         if service.stopping:
             self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
         elif too_many is not None:
@@ -406,7 +408,7 @@ class Wire(SMTP):
         self.session = self._create_session()
         negotiated = secured.get_extra_info("ssl_object")
         name, version, bits = negotiated.cipher()
-        return Tls(negotiated.version() or version, name, bits)
+        return Tls(negotiated.version() or version, name, bits, bool(negotiated.session_reused))
 
     def _account(self) -> str:
         """What was said, as Postfix counts it: "ehlo=1 mail=1 rcpt=1/2 quit=1 commands=4/5"."""

@@ -19,3 +19,23 @@ def test_every_limit_reaches_the_door() -> None:
     assert (settings.message_size_limit, settings.recipient_limit) == (1 << 20, 200)
     assert (settings.timeout, settings.connection_limit, settings.limit_exceptions) == (60.0, 9, ("192.0.2.0/24",))
     assert (settings.client_connection_limit, settings.min_free) == (3, 1 << 30)
+    kinds = ("connection", "message", "recipient", "new_tls_session")
+    more = "[smtp]\n" + "".join(f"client_{kind}_rate_limit = {n}\n" for n, kind in enumerate(kinds, 1))
+    settings = smtp_settings(parse(TEXT + more, Path("backupmx.toml")), "")
+    assert [getattr(settings, f"client_{kind}_rate_limit") for kind in kinds] == [1, 2, 3, 4]
+
+
+def test_limits_at_odds() -> None:
+    """check config says which limits cannot work together, and why."""
+    from backupmx.operate.cli.check import at_odds
+
+    assert list(at_odds(parse(TEXT, Path("backupmx.toml")).smtp)) == []
+    more = (
+        "[smtp]\nconnection_limit = 9\nclient_connection_limit = 10\nclient_new_tls_session_rate_limit = 5\n"
+        "client_recipient_rate_limit = 100\n"
+    )
+    words = [said.partition(" is ")[0] for said in at_odds(parse(TEXT + more, Path("backupmx.toml")).smtp)]
+    assert words == [
+        "smtp.client_connection_limit (10)", "smtp.client_new_tls_session_rate_limit (5)",
+        "smtp.client_recipient_rate_limit (100)",
+    ]  # fmt: skip

@@ -151,6 +151,7 @@ async def running(
     known: Any = None,
     resolver: Any = None,
     tls: Any = None,
+    anvil: Any = None,
     senders: Any = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
@@ -163,6 +164,7 @@ async def running(
         journal=Journal(sink=log.append, host="mx2", stamped=False),
         resolver=resolver,
         tls=tls,
+        anvil=anvil,
         senders=senders,
     )
     door = Door(service)

@@ -202,6 +202,8 @@ async def test_connection_limit() -> None:
             await talk.close()
         await door.gone()
         await (await door.connect()).close()
+    full = "warning: Connection limit exceeded: 3 from all clients for service smtp [smtp.connection_limit]"
+    assert full in door.lines
     async with running(connection_limit=0, client_connection_limit=0) as door:
         await (await door.connect()).close()
 
@@ -218,7 +220,11 @@ async def test_one_client_does_not_take_all_places() -> None:
         await talk.close()
         await door.gone()
         await (await door.connect()).close()
-    assert door.lines[2].startswith(f"NOQUEUE: reject: CONNECT from unknown[127.0.0.1]: {expected}")
+    assert door.lines[2:4] == [
+        "warning: Connection concurrency limit exceeded: 2 from unknown[127.0.0.1] for service smtp"
+        " [smtp.client_connection_limit]",
+        f"NOQUEUE: reject: CONNECT from unknown[127.0.0.1]: {expected}; from=<> proto=SMTP helo=<>",
+    ]
 
 
 async def test_refused_at_connection() -> None:

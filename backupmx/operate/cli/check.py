@@ -1,10 +1,11 @@
 """check: is it right?  The configuration and every file it names; engines and milters (check_services)."""
 
 import sys
+from collections.abc import Iterator
 
 import click
 
-from backupmx.config import Config, ConfigTrouble, find
+from backupmx.config import Config, ConfigTrouble, Smtp, find
 from backupmx.operate.cli import check_services
 from backupmx.operate.cli.options import config_option, json_option, write_json
 
@@ -51,4 +52,26 @@ def remarks(config: Config) -> list[str]:
         )
     if not config.smtp.tls_chain_files:
         found.append("smtp.tls_chain_files: no certificate, so STARTTLS is not offered and mail arrives in clear")
-    return found
+    return [*found, *at_odds(config.smtp)]
+
+
+def at_odds(smtp: Smtp) -> Iterator[str]:
+    """Pure.  Limits of which one makes another impossible."""
+    at_once, tls, recipients = (
+        smtp.client_connection_limit, smtp.client_new_tls_session_rate_limit, smtp.client_recipient_rate_limit,
+    )  # fmt: skip
+    if at_once > smtp.connection_limit:
+        yield (
+            f"smtp.client_connection_limit ({at_once}) is more than smtp.connection_limit ({smtp.connection_limit}):"
+            " one client can take every place of a worker"
+        )
+    if 0 < tls < at_once:
+        yield (
+            f"smtp.client_new_tls_session_rate_limit ({tls}) is less than smtp.client_connection_limit ({at_once}):"
+            " a client that may connect so often is refused when all its connections ask for TLS"
+        )
+    if 0 < recipients < smtp.recipient_limit:
+        yield (
+            f"smtp.client_recipient_rate_limit ({recipients}) is less than smtp.recipient_limit"
+            f" ({smtp.recipient_limit}): one large message is more than a client may send in a minute"
+        )
