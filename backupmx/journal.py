@@ -16,6 +16,11 @@ that could repeat for every message while something is broken is written once a
 minute, with the number of times it was left out.
 
 Nothing else in backupmx logs.
+
+Beside the lines two things are kept for who asks later (operate/tally.py writes
+them down): `counts`, by name and labels, as Prometheus has them; and `alarms`,
+what is wrong now.  An event that says that something broke raises one, the
+event that says that it is whole again clears it.
 """
 
 import json
@@ -25,13 +30,47 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.reply import Reply
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUIET_SECONDS = 60.0
+
+EVENTS: Final = "backupmx_events_total"
+VERDICTS: Final = "backupmx_verdicts_total"
+CHECKS: Final = "backupmx_checks_total"
+DELIVERIES: Final = "backupmx_deliveries_total"
+RULE_HITS: Final = "backupmx_rule_hits_total"
+LABELS: Final[dict[str, tuple[str, ...]]] = {
+    EVENTS: ("event",),
+    VERDICTS: ("fate",),
+    CHECKS: ("check", "engine", "seen"),
+    DELIVERIES: ("state",),
+    RULE_HITS: ("table", "line", "rule"),
+}
+"""What is counted, and by what."""
+
+Key = tuple[str, ...]
+"""A name of LABELS and a value for each of its labels."""
+
+_QUEUE_ALARM = 900.0
+"""Seconds after which trouble with the queue that did not come again is over, though no mail came to prove it."""
+_LOOP_ALARM = 7200.0
+"""Twice the longest wait between two tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that is wrong, and stays so until somebody or something mends it."""
+
+    key: str
+    """What it is about: "engine clamd", "reload", "queue", "child worker 1", "loop smtp:[192.0.2.1]"."""
+    since: float
+    """Seconds since the epoch."""
+    text: str
 
 
 def _stderr(line: bytes) -> None:
@@ -55,6 +94,9 @@ class Journal:
         stamped: bool | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
+        """Events by their names."""
+        self._labelled: Counter[Key] = Counter()
+        self._alarms: dict[str, tuple[Alarm, float]] = {}
         self._json = format == "json"
         self._sink = sink
         self._clock = clock
@@ -63,6 +105,23 @@ class Journal:
         self._second = -1
         self._prefix = ""
         self._last: dict[str, tuple[float, int]] = {}
+
+    @property
+    def counts(self) -> dict[Key, int]:
+        """Everything that is counted, since this process began."""
+        return {(EVENTS, event): count for event, count in self.counters.items()} | self._labelled
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What is wrong now, in the order in which it went wrong."""
+        now = self._clock()
+        self._alarms = {key: (alarm, until) for key, (alarm, until) in self._alarms.items() if now < until}
+        return tuple(alarm for alarm, _ in self._alarms.values())
+
+    def clear(self, kind: str) -> None:
+        """What an alarm told of is over: one by its key, or all whose keys begin with this word.  No line."""
+        for key in [key for key in self._alarms if key == kind or key.startswith(f"{kind} ")]:
+            del self._alarms[key]
 
     # smtpd: the door
 
@@ -150,13 +209,25 @@ class Journal:
         )
         self._write("ruled", "cleanup", line, queue_id=queue_id, action=action, header=header, text=text, rule=rule)
 
+    def counting(self, table: str, line: int, rule: str) -> None:
+        """A rule is in force: from now on it is known how often it matches.  No line."""
+        self._labelled.setdefault((RULE_HITS, table, str(line), rule), 0)
+
+    def rule_hit(self, table: str, line: int, rule: str) -> None:
+        """A rule matched, whatever it does.  No line: those that Postfix logs are `ruled` too."""
+        self._labelled[RULE_HITS, table, str(line), rule] += 1
+
     def found(self, queue_id: str, check: str, engine: str, seen: str, detail: str, seconds: float) -> None:
         """What one check saw."""
+        self._labelled[CHECKS, check, engine, str(seen)] += 1
         line = f"{queue_id}: check: {check}={seen} engine={engine} ({detail}) {seconds * 1000:.0f}ms"
         self._write("found", "cleanup", line, queue_id=queue_id, check=check, engine=engine, seen=seen, detail=detail)
 
     def judged(self, queue_id: str, fate: str, reason: str) -> None:
-        """The verdict, when it is not accept."""
+        """The verdict.  No line when it is accept: that message has the line of `queued`."""
+        self._labelled[VERDICTS, str(fate)] += 1
+        if fate == "accept":
+            return
         self._write(
             "judged", "cleanup", f"{queue_id}: verdict: {fate} ({reason})", queue_id=queue_id, fate=fate, reason=reason
         )
@@ -167,12 +238,14 @@ class Journal:
 
     def engine_down(self, engine: str, why: str) -> None:
         """An engine does not answer; `on_error` decides meanwhile."""
+        self._raise(f"engine {engine}", f"{engine} is away: {why}")
         self._seldom(
             f"down {engine}", "engine_down", "cleanup", f"warning: {engine} is away: {why}", engine=engine, why=why
         )
 
     def engine_up(self, engine: str) -> None:
         """An engine answers again."""
+        self.clear(f"engine {engine}")
         self._last.pop(f"down {engine}", None)
         self._write("engine_up", "cleanup", f"{engine} answers again", engine=engine)
 
@@ -200,6 +273,7 @@ class Journal:
 
     def queued(self, queue_id: str, sender: str, size: int, recipients: int, where: str = "queue active") -> None:
         """The message is on disk; the client reads 250 now.  `where`: "queue active", "hold" or "quarantine"."""
+        self._alarms.pop("queue", None)
         line = f"{queue_id}: from=<{sender}>, size={size}, nrcpt={recipients} ({where})"
         self._write(
             "queued", "qmgr", line, queue_id=queue_id, sender=sender, size=size, recipients=recipients, where=where
@@ -215,6 +289,7 @@ class Journal:
 
     def queue_trouble(self, why: str) -> None:
         """Disk or database failed; clients read 451 or 452, the process goes on."""
+        self._raise("queue", f"queue: {why}", _QUEUE_ALARM)
         self._seldom("queue", "queue_trouble", "qmgr", f"error: queue: {why}", why=why)
 
     def hop_down(self, next_hop: str, why: str, probe_in: float) -> None:
@@ -226,7 +301,14 @@ class Journal:
 
     def hop_up(self, next_hop: str, down_for: float) -> None:
         """A next hop takes mail again; what waits for it goes out."""
+        self.clear(f"loop {next_hop}")
         self._write("hop_up", "qmgr", f"{next_hop} is up after {down_for:.0f}s", next_hop=next_hop, down_for=down_for)
+
+    def looped(self, next_hop: str, why: str) -> None:
+        """A next hop leads back to ourselves: no mail can go there until DNS or transport.map is mended."""
+        text = f"{next_hop}: {why}; mend DNS or transport.map"
+        self._raise(f"loop {next_hop}", text, _LOOP_ALARM)
+        self._seldom(f"loop {next_hop}", "looped", "qmgr", f"warning: {text}", next_hop=next_hop, why=why)
 
     def flushed(self, domains: Sequence[str], waiting: int) -> None:
         """An operator asked for everything now."""
@@ -272,14 +354,17 @@ class Journal:
 
     def died(self, what: str, how: str, again_in: float) -> None:
         """A process ended on its own; another takes its place."""
+        self._raise(f"child {what}", f"{what} died: {how}; another takes its place")
         self._write("died", "master", f"error: {what} died: {how}; again in {again_in:.1f}s", what=what, how=how)
 
     def reloaded(self, what: str) -> None:
         """SIGHUP: the new policy is in force."""
+        self.clear("reload")
         self._write("reloaded", "master", f"reload: {what}", what=what)
 
     def reload_failed(self, errors: Sequence[str]) -> None:
         """SIGHUP: the new files are wrong and the old policy stays in force."""
+        self._raise("reload", f"reload failed, the old policy stays: {'; '.join(errors)}")
         for error in errors:
             self._write("reload_failed", "master", f"error: reload: the old policy stays: {error}", error=error)
 
@@ -292,10 +377,19 @@ class Journal:
     def _delivery(
         self, event: str, word: str, queue_id: str, to: str, relay: str, delay: float, status: str, text: str
     ) -> None:
+        self._labelled[DELIVERIES, word] += 1
+        self._alarms.pop("queue", None)
         line = f"{queue_id}: to=<{to}>, relay={relay}, delay={_seconds(delay)}, dsn={status}, status={word} ({text})"
         self._write(
             event, "smtp", line, queue_id=queue_id, to=to, relay=relay, delay=round(delay, 3), dsn=status, reason=text
         )
+
+    def _raise(self, key: str, text: str, lasts: float = float("inf")) -> None:
+        """`lasts`: seconds after which it is over unless it is raised again.  It stands since it was raised first."""
+        now = self._clock()
+        standing = self._alarms.get(key)
+        since = standing[0].since if standing and now < standing[1] else now
+        self._alarms[key] = (Alarm(key, since, _UNPRINTABLE.sub("?", text)), now + lasts)
 
     def _seldom(self, key: str, event: str, program: str, line: str, **fields: Any) -> None:
         """At most once a minute for each key; the counter counts every time."""

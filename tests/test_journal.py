@@ -90,3 +90,71 @@ def test_a_bug_is_told_whole_in_json_too() -> None:
     lines: list[bytes] = []
     Journal(format="json", sink=lines.append).bug("worker 1", ValueError("who would have thought"))
     assert [json.loads(line)["text"] for line in lines][-1] == "ValueError: who would have thought"
+
+
+def test_an_alarm_stands_until_its_opposite() -> None:
+    """What went wrong is known with since when, until the event that says it is whole again."""
+    clock = [1000.0]
+    told = Journal(sink=lambda line: None, clock=lambda: clock[0])
+    told.engine_down("clamd", "refused\x1b[2J")
+    told.reload_failed(["header_checks:3: unknown action", "transport.map:1: no next hop"])
+    told.died("worker 1", "signal 9", 0.5)
+    told.looped("smtp:[192.0.2.1]", "mail for example.jp loops back to myself")
+    clock[0] += 60
+    told.engine_down("clamd", "timed out")
+    assert [(alarm.key, alarm.since, alarm.text) for alarm in told.alarms] == [
+        ("engine clamd", 1000.0, "clamd is away: timed out"),
+        (
+            "reload", 1000.0,
+            "reload failed, the old policy stays: header_checks:3: unknown action; transport.map:1: no next hop",
+        ),
+        ("child worker 1", 1000.0, "worker 1 died: signal 9; another takes its place"),
+        (
+            "loop smtp:[192.0.2.1]", 1000.0,
+            "smtp:[192.0.2.1]: mail for example.jp loops back to myself; mend DNS or transport.map",
+        ),
+    ]  # fmt: skip
+    told.engine_up("clamd")
+    told.reloaded("policy read again")
+    told.hop_up("smtp:[192.0.2.1]", 60)
+    told.clear("child worker 1")
+    assert told.alarms == ()
+
+
+def test_an_alarm_holds_no_control_bytes() -> None:
+    """What a peer says cannot move the cursor of who reads `status`."""
+    told = Journal(sink=lambda line: None)
+    told.engine_down("clamd", "refused\x1b[2J\n\udc80")
+    assert [alarm.text for alarm in told.alarms] == ["clamd is away: refused?[2J??"]
+
+
+def test_queue_trouble_is_over_with_the_next_mail_or_in_time() -> None:
+    """A message that is stored or delivered proves that the disk works; where none comes, a quarter of an hour does."""
+    clock = [1000.0]
+    told = Journal(sink=lambda line: None, clock=lambda: clock[0])
+    for mend in (
+        lambda: told.queued("QID", "a@b.example", 1, 1),
+        lambda: told.delivered("QID", "u@example.jp", "p", 1.0, "2.0.0", "ok"),
+        lambda: clock.__setitem__(0, clock[0] + 901),
+    ):
+        told.queue_trouble("disk on fire")
+        assert [alarm.since for alarm in told.alarms] == [clock[0]]
+        mend()
+        assert told.alarms == ()
+
+
+def test_what_has_no_line_is_counted() -> None:
+    """Accepted mail and rules that say nothing in the log are known to the counters."""
+    lines: list[bytes] = []
+    told = journal(lines)
+    told.judged("QID", "accept", "")
+    told.counting("header_checks", 4, "/a/ DUNNO")
+    told.counting("header_checks", 5, "/b/ IGNORE")
+    told.rule_hit("header_checks", 5, "/b/ IGNORE")
+    told.counting("header_checks", 5, "/b/ IGNORE")
+    assert lines == []
+    assert told.counts == {
+        ("backupmx_verdicts_total", "accept"): 1,
+        ("backupmx_rule_hits_total", "header_checks", "4", "/a/ DUNNO"): 0,
+        ("backupmx_rule_hits_total", "header_checks", "5", "/b/ IGNORE"): 1,
+    }

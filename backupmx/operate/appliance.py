@@ -35,7 +35,7 @@ from pathlib import Path
 
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
-from backupmx.operate import courier, worker
+from backupmx.operate import courier, tally, worker
 from backupmx.operate.identity import become, known
 from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
@@ -62,6 +62,8 @@ class Child:
     started: float = 0.0
     wait: float = _FIRST_WAIT
     again_at: float = 0.0
+    fell: bool = False
+    """Who sat here died; an alarm stands until its successor has lived _STEADY."""
 
 
 class Appliance:
@@ -77,6 +79,9 @@ class Appliance:
         if errors := obstacles(self._config, PATIENCE):
             raise ConfigTrouble(errors)
         self._journal = Journal(format=self._config.log.format)
+        self._tally = tally.Publisher(tally.path(self._config), "supervisor", self._journal)
+        self._told = False
+        """The tally knows how we are."""
         self._children: list[Child] = []
         self._stopping = False
         self._patience_ends = float("inf")
@@ -93,23 +98,25 @@ class Appliance:
         self._pipe = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         courier.prepare(self._config, self._journal)
+        self._told = self._tally.begin()
         self._children = self._places()
         for child in self._children:
             self._start(child)
         self._journal.started(f"{len(self._sockets)} workers on {shown(self._sockets)}, one relay")
         while not (self._stopping and not any(child.pid for child in self._children)):
             self._wait()
+        self._tally.end()
         self._journal.stopped("backupmx")
         return 0
 
     def _places(self) -> list[Child]:
         anvil = Anvil(len(self._sockets), ipv6_prefix=self._config.smtp.client_ipv6_prefix_length)
 
-        def receiving(n: int, mine: list[socket.socket]) -> Callable[[], int]:
+        def receiving(n: int, name: str, mine: list[socket.socket]) -> Callable[[], int]:
             def main() -> int:
                 self._close_sockets(but=mine)
                 anvil.died(n)  # what our predecessor held open
-                return worker.main(self._config, self._files, mine, self._pipe[0], anvil.hand(n))
+                return worker.main(name, self._config, self._files, mine, self._pipe[0], anvil.hand(n))
 
             return main
 
@@ -117,8 +124,8 @@ class Appliance:
             self._close_sockets()
             return courier.main(self._config, self._files.routes, self._pipe[0])
 
-        workers = (Child(f"worker {n + 1}", receiving(n, mine)) for n, mine in enumerate(self._sockets))
-        return [Child("relay", relaying), *workers]
+        names = {f"worker {n + 1}": (n, mine) for n, mine in enumerate(self._sockets)}
+        return [Child("relay", relaying), *(Child(name, receiving(n, name, mine)) for name, (n, mine) in names.items())]
 
     def _close_sockets(self, but: list[socket.socket] | None = None) -> None:
         """A port is closed only when nobody holds it: what a process does not serve it must not keep open."""
@@ -128,7 +135,9 @@ class Appliance:
         """One signal, or the time at which a child may be started again."""
         now = time.monotonic()
         vacant = [c.again_at for c in self._children if not c.pid and not self._stopping]
-        timeout = max(0.0, min([*vacant, self._patience_ends, now + 3600]) - now)
+        fell = [c.started + _STEADY for c in self._children if c.pid and c.fell]
+        longest = now + (3600 if self._told else tally.EVERY)
+        timeout = max(0.0, min([*vacant, *fell, self._patience_ends, longest]) - now)
         info = signal.sigtimedwait(_SIGNALS, timeout)
         if info is not None:
             if info.si_signo == signal.SIGHUP:
@@ -141,6 +150,10 @@ class Appliance:
         for child in self._children:
             if not child.pid and not self._stopping and child.again_at <= time.monotonic():
                 self._start(child)
+            if child.pid and child.fell and child.started + _STEADY <= time.monotonic():
+                child.fell = False
+                self._journal.clear(f"child {child.name}")
+        self._told = self._tally.publish()
 
     def _start(self, child: Child) -> None:
         child.started = time.monotonic()
@@ -171,6 +184,7 @@ class Appliance:
             if not pid:
                 continue
             child.pid = 0
+            self._tally.forget(pid)
             if not self._stopping:
                 self._died(child, status)
 
@@ -182,6 +196,7 @@ class Appliance:
         lived = time.monotonic() - child.started
         child.wait = _FIRST_WAIT if lived > _STEADY else min(child.wait * 2, _LONGEST_WAIT)
         child.again_at = time.monotonic() + child.wait
+        child.fell = True
         self._journal.died(child.name, how, child.wait)
 
     def _stop(self) -> None:

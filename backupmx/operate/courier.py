@@ -15,6 +15,7 @@ import time
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
+from backupmx.operate import tally
 from backupmx.operate.loop import Told, run
 from backupmx.operate.policy import read_all
 from backupmx.queue.entry import QueueTrouble
@@ -61,11 +62,18 @@ async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
     await relay.start()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(relay.run())
-        helpers = [tasks.create_task(_listen(ear, relay)), tasks.create_task(_tidy(queue, config, journal))]
+        publisher = tally.Publisher(tally.path(config), "relay", journal)
+        helpers = [
+            tasks.create_task(_listen(ear, relay)),
+            tasks.create_task(_tidy(queue, config, journal)),
+            tasks.create_task(publisher.run()),
+        ]
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
                 await relay.reload(files.routes)
+                journal.clear("reload")
+                journal.clear("loop")  # the new routes may lead elsewhere; if not, the next try says so again
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
             except QueueTrouble as trouble:
@@ -76,6 +84,7 @@ async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
     ear.close()
     await resolver.close()
     await queue.close()
+    publisher.end()
     return 0
 
 

@@ -79,7 +79,7 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     ready = attempt(lambda: engines(config), Engines())
     attempt(lambda: milters.build(config, silent()), None)
     if errors or routes is None:
-        raise ConfigTrouble(errors)
+        raise ConfigTrouble(list(dict.fromkeys(errors)))  # one file may be several tables
     return Files(tables, routes, recipients, tls, ready, warnings + routes.map.warnings)
 
 

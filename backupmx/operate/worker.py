@@ -5,18 +5,23 @@ queue.  SIGTERM, or the supervisor's death, ends it at a command border of
 each dialogue; SIGHUP gives the intake a new policy between two messages.
 
     open the queue ─► door.start ─► told "reload": new policy ─► told "stop": door.stop ─► close the queue
+
+Every few seconds it tells the tally what it counted and how its engines are.
 """
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from dataclasses import replace
 
 from backupmx.check import milters
+from backupmx.check.breaker import EngineState
 from backupmx.check.milter_draft import HEADER_LIMIT
 from backupmx.check.run import build
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
+from backupmx.operate import tally
 from backupmx.operate.loop import Told, run
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.sqlite import open_queue
@@ -31,15 +36,17 @@ from backupmx.receive.service import Service
 from backupmx.rules.engine import DEFAULT
 
 
-def main(config: Config, files: Files, sockets: list[socket.socket], supervisor: int, anvil: Hand) -> int:
+def main(name: str, config: Config, files: Files, sockets: list[socket.socket], supervisor: int, anvil: Hand) -> int:
     """The whole life of a worker.  `supervisor` is a pipe that closes when the supervisor dies.
 
     `files` as the supervisor read them: one that is broken by now must not keep us from taking mail.
     """
-    return run(_receive(config, files, sockets, supervisor, anvil))
+    return run(_receive(name, config, files, sockets, supervisor, anvil))
 
 
-async def _receive(config: Config, files: Files, sockets: list[socket.socket], supervisor: int, anvil: Hand) -> int:
+async def _receive(
+    name: str, config: Config, files: Files, sockets: list[socket.socket], supervisor: int, anvil: Hand
+) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
     bell = Bell(str(config.state_path("")))
@@ -53,25 +60,33 @@ async def _receive(config: Config, files: Files, sockets: list[socket.socket], s
     )  # fmt: skip
     door = Door(service)
     await door.start(sockets)
+    publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(door.run())
+        publishing = tasks.create_task(publisher.run())
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path, journal)
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
                 continue
+            journal.clear("engine")  # the new policy's engines are asked before they are called away
+            journal.clear("reload")
             intake.policy = policy(config, files, resolver, journal)
             service.admission, service.tls = admission(files), files.tls
         await door.stop(config.smtp.stop_timeout)
+        publishing.cancel()
     await resolver.close()
     await queue.close()
     bell.close()
+    publisher.end()
     return 0
 
 
 def policy(config: Config, files: Files, resolver: Resolver, journal: Journal) -> Policy:
     """What the intake goes by, made of the configuration and the files it names."""
+    for table, rule in files.tables.rules():
+        journal.counting(table.name, rule.line, rule.whole)
     checks = build(config, resolver, journal, files.engines)
     return Policy(
         config.hostname, files.tables, files.routes, checks,
@@ -79,6 +94,11 @@ def policy(config: Config, files: Files, resolver: Resolver, journal: Journal) -
         quarantine=config.rules.discard == "quarantine",
         milters=milters.build(config, journal) if config.milter else None,
     )  # fmt: skip
+
+
+def engines(policy: Policy) -> Iterable[EngineState]:
+    """Those that can be away, and milters, as this process finds them."""
+    return (*policy.checks.states, *(policy.milters.states if policy.milters else ()))
 
 
 def admission(files: Files) -> Admission:

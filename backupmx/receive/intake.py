@@ -53,8 +53,7 @@ class Intake:
         policy, arrived = self.policy, self._clock()
         assessed = await assess(policy, self._journal, client, envelope, content, queue_id, arrived)
         mail, verdict = assessed.mail, assessed.verdict
-        if verdict.fate is not Fate.ACCEPT:
-            self._journal.judged(queue_id, verdict.fate, verdict.reason)
+        self._journal.judged(queue_id, verdict.fate, verdict.reason)
         if verdict.refuses and verdict.reply is not None:
             return verdict.reply
         if verdict.fate is not Fate.DISCARD or policy.quarantine:

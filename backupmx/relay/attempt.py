@@ -77,7 +77,7 @@ async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: M
         answers = [_nowhere(none, claim, means)] * len(claim.recipients)
     except HopDown as down:
         if down.loops:
-            means.journal.warned(f"{claim.next_hop}: {down}; mend DNS or transport.map")
+            means.journal.looped(claim.next_hop, str(down))
         if not await means.health.went_down(claim.next_hop, str(down)):
             await means.queue.give_back([claim])
             return

@@ -65,6 +65,8 @@ class Ruling:
     bcc: dict[str, None] = field(default_factory=dict)
     reason: str = ""
     decisions: list[Decision] = field(default_factory=list)
+    hits: list[Hit] = field(default_factory=list)
+    """Every rule that matched, also one whose action could not be taken or changed nothing any more."""
     effort: int = 1 << 30
     """What may still be looked at."""
 
@@ -74,6 +76,7 @@ class Ruling:
 
     def act(self, hit: Hit, subject: bytes, where: Where) -> Edit:
         """Take the action of a rule that matched."""
+        self.hits.append(hit)
         if not hit.text:
             self._end(Fate.DEFER, hit, _CONFUSED)
             self._trouble(hit, "no action: the message is tempfailed")

@@ -32,7 +32,7 @@ from backupmx.mail.verdict import Fate, Verdict
 from backupmx.rules.actions import Decision, Ruling
 from backupmx.rules.body import Walk
 from backupmx.rules.mime import NAMES, Mime
-from backupmx.rules.table import Asked
+from backupmx.rules.table import Asked, Hit
 from backupmx.rules.tables import DEFAULT, DROPPED, Settings, Tables, ask
 
 __all__ = ["DEFAULT", "Added", "Decision", "Judged", "Settings", "Tables", "judge", "judge_added"]
@@ -57,6 +57,8 @@ class Judged:
     """A mime, nested or body rule, or a repair of a part's headers, changed what stands below the header block."""
     troubles: tuple[str, ...] = ()
     """ "FILE:LINE: message": patterns that gave no answer, actions that could not be taken."""
+    hits: tuple[Hit, ...] = ()
+    """Every rule that matched, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Added:
     """With what was decided before."""
     decisions: tuple[Decision, ...]
     troubles: tuple[str, ...] = ()
+    hits: tuple[Hit, ...] = ()
 
 
 def judge(
@@ -110,6 +113,7 @@ def judge(
         ruling.passed,
         changed,
         tuple(ruling.asked.troubles),
+        tuple(ruling.hits),
     )
 
 
@@ -130,7 +134,9 @@ def judge_added(added: Sequence[bytes], tables: Tables, before: Verdict) -> Adde
         edit = ask(ruling, tables.milter, text, label(text), "added")
         if edit.kept is not None and ruling.fate is not Fate.DEFER:
             kept.append(rendered(edit.kept, DEFAULT.header_size_limit))
-    return Added(tuple(kept), ruling.verdict(), tuple(ruling.decisions), tuple(ruling.asked.troubles))
+    return Added(
+        tuple(kept), ruling.verdict(), tuple(ruling.decisions), tuple(ruling.asked.troubles), tuple(ruling.hits)
+    )
 
 
 class _Head:

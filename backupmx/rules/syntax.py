@@ -49,6 +49,8 @@ class Statement:
     """What follows: a rule's action; after if and endif text that is ignored."""
     swallowed: tuple[int, ...] = ()
     """Physical lines that this one continues over."""
+    whole: bytes = b""
+    """The logical line itself, one line."""
 
 
 class Unusable(ValueError):
@@ -108,21 +110,21 @@ def _statement(
         rest = rest.lstrip(SPACE)
         if not rest:
             warn(number, "no replacement text: every message it matches gets 451 4.3.0")
-        return Statement(number, "rule", first, second, rest, swallowed)
+        return Statement(number, "rule", first, second, rest, swallowed, line)
     if match := _IF.match(line):
         first, rest = expression(line[match.end() :].lstrip(SPACE), kind)
         rest = rest.lstrip(SPACE)
         if rest:
             warn(number, f'ignoring extra text after IF statement: "{_shown(rest)}"')
             warn(number, "do not prepend whitespace to statements between IF and ENDIF")
-        return Statement(number, "if", first, None, rest, swallowed)
+        return Statement(number, "if", first, None, rest, swallowed, line)
     if match := _ENDIF.match(line):
         if nesting == 0:
             raise Unusable("ignoring ENDIF without matching IF")
         rest = line[match.end() :].lstrip(SPACE)
         if rest:
             warn(number, "ignoring extra text after ENDIF")
-        return Statement(number, "endif", None, None, rest, swallowed)
+        return Statement(number, "endif", None, None, rest, swallowed, line)
     raise Unusable(f'ignoring unrecognized request: "{_shown(line[:60])}"')
 
 

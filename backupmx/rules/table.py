@@ -46,6 +46,11 @@ class Rule:
     def line(self) -> int:
         return self.statement.line
 
+    @property
+    def whole(self) -> str:
+        """The line as it stands in the file, with what it continues over, on one line."""
+        return self.statement.whole.decode("utf-8", "backslashreplace")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:

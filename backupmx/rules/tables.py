@@ -1,11 +1,12 @@
 """Pure.  tables: the five tables of one server, what they may see, and how one is asked."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backupmx.rules.actions import Edit, Ruling
 from backupmx.rules.mime import NAMES
-from backupmx.rules.table import EMPTY, Table
+from backupmx.rules.table import EMPTY, Rule, Table
 from backupmx.rules.vocabulary import Where
 
 DROPPED = frozenset((b"bcc", b"content-length", b"resent-bcc", b"return-path"))
@@ -32,6 +33,21 @@ class Tables:
         below = any(table is not EMPTY for table in (self.mime, self.nested, self.body))
         object.__setattr__(self, "below", below)
         object.__setattr__(self, "wanted", self.header.names | DROPPED | (NAMES if below else frozenset()))
+
+    @property
+    def every(self) -> tuple[Table, ...]:
+        """Each table once."""
+        return tuple(dict.fromkeys((self.header, self.mime, self.nested, self.body, self.milter)))
+
+    def rules(self) -> Iterator[tuple[Table, Rule]]:
+        """Each rule that can take an action, of a file that is several tables once."""
+        seen: set[tuple[str, int]] = set()
+        for table in self.every:
+            for rule in table.rules:
+                place = (table.name, rule.line)
+                if rule.statement.word == "rule" and place not in seen:
+                    seen.add(place)
+                    yield table, rule
 
 
 @dataclass(frozen=True, slots=True)

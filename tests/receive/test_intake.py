@@ -7,7 +7,7 @@ import pytest
 
 from backupmx.check.run import Checks
 from backupmx.config import Checks as CheckSettings
-from backupmx.journal import Journal, silent
+from backupmx.journal import RULE_HITS, VERDICTS, Journal, silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Content
 from backupmx.mail.verdict import Fate, Verdict
@@ -63,6 +63,17 @@ async def test_ignore_removes_a_header(queue: SqliteQueue) -> None:
         CLIENT, ENVELOPE, Content(MESSAGE), "QID"
     )
     assert b"X-Spam" not in await stored(queue)
+
+
+async def test_every_hit_and_every_verdict_is_counted(queue: SqliteQueue) -> None:
+    """Also of rules that leave no line in the log, a HOLD behind a HOLD, and an action that cannot be taken."""
+    journal = Journal(sink=lambda line: None)
+    rules = b"/^From:/ DUNNO\n/^Subject:/ HOLD\n/^X-Spam-Level:/ IGNORE\n/^Message-ID:/ HOLD\n/^Received:/ BCC nobody\n"
+    await Intake(policy(rules), queue, journal).accept(CLIENT, ENVELOPE, Content(MESSAGE), "QID")
+    await Intake(policy(), queue, journal).accept(CLIENT, ENVELOPE, Content(MESSAGE), "QID2")
+    counts = journal.counts
+    assert {key[2]: count for key, count in counts.items() if key[0] == RULE_HITS} == dict.fromkeys("12345", 1)
+    assert [counts[VERDICTS, fate] for fate in ("hold", "accept")] == [1, 1]
 
 
 async def test_reject_keeps_nothing(queue: SqliteQueue) -> None:

@@ -1,6 +1,7 @@
 """lint: mistakes in rule files, with what to write instead.
 
-Exit status: 0 none, 1 findings, 2 a table cannot be read.
+Exit status: 0 none, 1 findings, 2 a table cannot be read.  With --hits, which
+counts and finds nothing, 0.
 """
 
 import json
@@ -18,13 +19,17 @@ _ROLES: tuple[Role, ...] = ("header", "mime", "nested", "body", "milter")
 @click.command("lint")
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @click.option("--role", type=click.Choice(_ROLES), default="header", show_default=True, help="What the TABLEs are for.")
+@click.option("--hits", is_flag=True, help="How often each rule of the configuration matched, and when last.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, a line each.")
 @click.option("-c", "--config", "config_file", metavar="FILE", help="The configuration file.")
-def command(tables: tuple[str, ...], role: Role, as_json: bool, config_file: str | None) -> None:
+def command(tables: tuple[str, ...], role: Role, hits: bool, as_json: bool, config_file: str | None) -> None:
     """Mistakes in rule files: FILE:LINE, what happens, what to write instead.
 
     A TABLE is [pcre:|regexp:]PATH.  Without one, all tables of the configuration.
     """
+    if hits:
+        _hits(tables, as_json, config_file)
+        return
     named = [(table, role) for table in tables] or _configured(config_file)
     findings: list[Finding] = []
     unreadable = False
@@ -40,6 +45,18 @@ def command(tables: tuple[str, ...], role: Role, as_json: bool, config_file: str
         tables_read = "1 table" if len(named) == 1 else f"{len(named)} tables"
         click.echo(f"{tables_read}, {len(dict.fromkeys(findings)) or 'no'} findings", err=True)
     sys.exit(2 if unreadable else 1 if findings else 0)
+
+
+def _hits(tables: tuple[str, ...], as_json: bool, config_file: str | None) -> None:
+    from backupmx.operate.cli import lint_hits
+
+    if tables:
+        raise click.UsageError("--hits knows the tables of the configuration: name none")
+    try:
+        lint_hits.show(config_file, as_json)
+    except TableTrouble as trouble:
+        click.echo(f"backupmx: {trouble}", err=True)
+        sys.exit(2)
 
 
 def _object(finding: Finding) -> dict[str, object]:

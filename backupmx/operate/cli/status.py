@@ -1,4 +1,4 @@
-"""status: at a glance: are the primaries up, what waits for them, since when."""
+"""status: at a glance: what is wrong, are the primaries up, what waits for them, since when."""
 
 import sys
 import time
@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from backupmx.config import Config
+from backupmx.operate import tally
+from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, write_json
 from backupmx.operate.cli.queue_access import with_queue
@@ -21,9 +23,9 @@ _WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
 @config_option
 @json_option
 def command(config_file: str | None, as_json: bool) -> None:
-    """Primaries up or down since when, what waits by next hop and age, paused domains, quarantine.
+    """Alarms, engines, primaries up or down since when, what waits by next hop and age, paused domains, quarantine.
 
-    Status 1 when the appliance does not run, a primary is down, or mail was refused.
+    Status 1 when the appliance does not run, there is an alarm, a primary is down, or mail was refused.
     """
     from backupmx.operate.policy import read_routes
 
@@ -36,16 +38,18 @@ def command(config_file: str | None, as_json: bool) -> None:
 
     totals, states, paused = with_queue(config, work)
     hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
+    counted = tally.read(config)
     quarantined = sum(t.recipients for t in totals if t.state.in_quarantine)
     if as_json:
         domains = [{"domain": p.domain, "since": int(p.since), "waiting": p.recipients} for p in paused]
         write_json(
             {"running": running, "next_hops": hops, "paused": domains, "quarantined": quarantined,
-             "remarks": remarks(config)}
+             **health.summary(counted), "remarks": remarks(config)}
         )  # fmt: skip
     else:
-        _print(config, running, hops, paused, quarantined)
-    sys.exit(0 if running and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
+        _print(config, running, hops, paused, quarantined, counted)
+    well = running and not counted.alarms
+    sys.exit(0 if well and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
 
 
 def _hops(named: Sequence[str], totals: Iterable[Total]) -> list[str]:
@@ -70,10 +74,17 @@ def hop_object(hop: str, state: HopState | None, totals: Sequence[Total]) -> dic
 
 
 def _print(
-    config: Config, running: bool, hops: Sequence[dict[str, object]], paused: Sequence[Paused], quarantined: int
+    config: Config,
+    running: bool,
+    hops: Sequence[dict[str, object]],
+    paused: Sequence[Paused],
+    quarantined: int,
+    counted: tally.Tally,
 ) -> None:
     now = time.time()
     click.echo(f"{config.hostname}: {'running' if running else 'NOT RUNNING'}")
+    for line in health.lines(counted, now):
+        click.echo(f"  {line}")
     for hop in hops:
         since, oldest = hop["since"], hop["oldest"]
         age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
