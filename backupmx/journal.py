@@ -146,6 +146,10 @@ class Journal:
         line = f"warning: {limit} limit exceeded: {count} from {who} for service smtp [smtp.{setting}]"
         self._seldom(f"limit {setting} {who}", "limited", "smtpd", line, limit=setting, client=who, count=count)
 
+    def out_of_files(self, why: str) -> None:
+        """No more clients can be taken: there are no file descriptors.  Raise LimitNOFILE= or the system's limit."""
+        self._seldom("out_of_files", "out_of_files", "smtpd", f"error: no new clients: {why}", why=why)
+
     def secured(self, client: Client) -> None:
         """STARTTLS succeeded."""
         tls = client.tls

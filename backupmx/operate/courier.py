@@ -16,7 +16,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.operate import tally
-from backupmx.operate.loop import Told, run
+from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import read_all
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.quarantine import Quarantine
@@ -54,6 +54,7 @@ def main(config: Config, routes: Routes, supervisor: int) -> int:
 async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
+    report_to(journal)
     ear = Ear(str(config.state_path("")))
     queue = await open_queue(config.queue_store, journal=journal)
     await queue.end_leases()  # of a relay that was killed: its mail is due now, not when the leases run out

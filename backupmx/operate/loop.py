@@ -1,10 +1,13 @@
 """loop: an event loop for one process, and what the process is told from outside."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Coroutine
 from typing import Any, Literal
+
+from backupmx.journal import Journal
 
 Word = Literal["reload", "stop"]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -17,6 +20,19 @@ def run(story: Coroutine[Any, Any, int]) -> int:
     except ImportError:
         return asyncio.run(story)
     return int(uvloop.run(story))
+
+
+def report_to(journal: Journal) -> None:
+    """What the loop itself has to say goes to the journal and not past it."""
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            journal.out_of_files(error.strerror or str(error))  # asyncio waits a second and accepts again
+        else:
+            journal.bug(str(context.get("message", "event loop")), error or RuntimeError(str(context)))
+
+    asyncio.get_running_loop().set_exception_handler(tell)
 
 
 class Told:

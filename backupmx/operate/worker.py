@@ -22,7 +22,8 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.operate import tally
-from backupmx.operate.loop import Told, run
+from backupmx.operate.descriptors import most_clients
+from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
@@ -49,12 +50,13 @@ async def _receive(
 ) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
+    report_to(journal)
     bell = Bell(str(config.state_path("")))
     queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
     resolver = Resolver(config.dns.servers, journal)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     service = Service(
-        smtp_settings(config, queue.body_folder), intake.accept, admission(files),
+        smtp_settings(config, queue.body_folder, most_clients(config.smtp, journal)), intake.accept, admission(files),
         journal=journal, anvil=anvil, resolver=resolver, tls=files.tls,
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
@@ -105,7 +107,7 @@ def admission(files: Files) -> Admission:
     return Admission(files.routes, files.known, postmaster=files.routes.postmaster)
 
 
-def smtp_settings(config: Config, spool_folder: str) -> SmtpSettings:
+def smtp_settings(config: Config, spool_folder: str, most_connections: int = 0) -> SmtpSettings:
     """Pure.  [smtp] as the door reads it."""
     smtp = config.smtp
     return SmtpSettings(
@@ -114,6 +116,7 @@ def smtp_settings(config: Config, spool_folder: str) -> SmtpSettings:
         recipient_limit=smtp.recipient_limit,
         timeout=smtp.timeout,
         connection_limit=smtp.connection_limit,
+        most_connections=most_connections,
         client_connection_limit=smtp.client_connection_limit,
         client_connection_rate_limit=smtp.client_connection_rate_limit,
         client_message_rate_limit=smtp.client_message_rate_limit,

@@ -32,6 +32,8 @@ class SmtpSettings:
     """NOOP, RSET, VRFY, HELP, HELO without a delivery; each one more is an error (Postfix)."""
     connection_limit: int = 2000
     """Open connections of one worker."""
+    most_connections: int = 0
+    """So many that no more are accepted, for want of descriptors.  0: never."""
     client_connection_limit: int = 50
     """At once by one client, over all workers (Postfix smtpd_client_connection_count_limit).  0: no limit."""
     client_connection_rate_limit: int = 0

@@ -87,19 +87,41 @@ class Door:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self._sockets: Sequence[socket.socket] = ()
         self._servers: list[asyncio.Server] = []
         self._stopped = asyncio.Event()
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Clients are served from now on."""
+        self._sockets = sockets
+        self.service.full = self._pause
+        await self._accept()
+
+    async def _accept(self) -> None:
+        """On duplicates: to pause is to close these, and the kernel lets clients wait on the sockets themselves."""
         loop = asyncio.get_running_loop()
         service, pattern = self.service, Session.pattern(self.service, loop)
-        for each in sockets:
-            server = await loop.create_server(lambda: Session(service, pattern), sock=each, backlog=BACKLOG)
+        for each in self._sockets:
+            server = await loop.create_server(lambda: Session(service, pattern), sock=each.dup(), backlog=BACKLOG)
             self._servers.append(server)
+        if self.service.stopping:  # meanwhile
+            self._close()
+
+    def _pause(self) -> None:
+        """There is no descriptor for another client: better it waits than that it is cut off."""
+        if self._servers:
+            self.service.journal.out_of_files(
+                f"{len(self.service.sessions)} are here, more would exhaust RLIMIT_NOFILE"
+            )
+        self._close()
+
+    def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers = []
 
     async def run(self) -> None:
-        """Until `stop`: end what is silent."""
+        """Until `stop`: end what is silent, take clients again after a pause."""
         pause = min(1.0, self.service.settings.timeout / 4)
         while not self._stopped.is_set():
             try:
@@ -107,13 +129,15 @@ class Door:
                     await self._stopped.wait()
             except TimeoutError:
                 self._end_the_silent()
+                await self._mind_the_room()
 
     async def stop(self, timeout: float) -> None:
         """Take no more clients, let the others end within `timeout` seconds, drop the rest."""
         service = self.service
         service.stopping = True
-        for server in self._servers:
-            server.close()
+        self._close()
+        for each in self._sockets:
+            each.close()
         for session in list(service.sessions):
             session.stop()
         await _within(timeout, service.quiet())
@@ -130,6 +154,19 @@ class Door:
         now = asyncio.get_running_loop().time()
         for session in [s for s in self.service.sessions if s.deadline < now]:
             session.timed_out()
+
+    async def _mind_the_room(self) -> None:
+        """Others may have taken the last descriptors, and libuv then cuts clients off without a word."""
+        service = self.service
+        if service.stopping:
+            return
+        try:
+            os.close(os.dup(2))
+        except OSError as error:
+            service.journal.out_of_files(error.strerror or str(error))
+            return
+        if not self._servers and len(service.sessions) < service.settings.most_connections * 7 // 8:
+            await self._accept()
 
 
 async def _within(seconds: float, work: Awaitable[None]) -> None:

@@ -5,7 +5,7 @@ session asks for them anew each time, so the next command follows the new one.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,6 +61,8 @@ class Service:
         self.tasks: set[asyncio.Task[None]] = set()
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="spool")
         self.stopping = False
+        self.full: Callable[[], None] | None = None
+        """Called when most_connections are here."""
         self.left = asyncio.Event()
         self.greeting = f"220 {settings.hostname} ESMTP backupmx\r\n".encode()
         self.helo_reply = f"250 {settings.hostname}\r\n".encode()
@@ -81,6 +83,8 @@ class Service:
         """A client is here; the reply that it reads when there are too many of it, or too many at all."""
         client, settings = session.client, self.settings
         self.sessions.add(session)
+        if self.full and 0 < settings.most_connections <= len(self.sessions):
+            self.full()
         if client.address in self.spared:
             return None
         session.counted = cells = self._anvil.cells(client.address)

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from backupmx.receive.listen import address_of, open_all, open_sockets
-from tests.receive.doors import Recorder, Taken, running
+from tests.receive.doors import Recorder, Taken, Talk, running
 
 
 def test_one_port_for_all_workers() -> None:
@@ -124,6 +124,21 @@ async def test_stop_does_not_wait_for_ever() -> None:
         await slow.close()
     assert door.recorder.messages == []
     assert door.door.service.journal.counters["bug"] == 0
+
+
+async def test_no_descriptors_for_more_clients() -> None:
+    """The next one waits in the kernel's queue until there is room, with an alarm, and is then served."""
+    async with running(most_connections=4, timeout=4) as door:
+        talks = [await door.connect() for _ in range(4)]
+        waiting = [Talk(*await asyncio.open_connection("127.0.0.1", door.port)) for _ in range(2)]
+        assert await talks[0].say("NOOP") == "250 2.0.0 Ok"
+        assert len(door.door.service.sessions) == 4
+        for talk in talks[1:]:
+            await talk.close()
+        assert [(await each.reply())[:3] for each in waiting] == ["220", "220"]
+        for talk in (*waiting, talks[0]):
+            await talk.close()
+    assert "error: no new clients: 4 are here, more would exhaust RLIMIT_NOFILE" in door.lines
 
 
 @pytest.mark.slow
