@@ -142,6 +142,12 @@ class Relay(Section):
     """What we call ourselves to primaries; empty: hostname."""
     max_rate: Annotated[float, Field(ge=0)] = 0.0
     """Messages a second to one next hop; 0: no limit."""
+    tls_level: Literal["none", "may", "encrypt", "verify", "secure"] = "may"
+    """How sure of the next hop we want to be (Postfix: smtp_tls_security_level)."""
+    tls_policy_map: str = ""
+    """Another level for some next hops: a file as for Postfix's smtp_tls_policy_maps; empty: none."""
+    tls_ca_file: str = ""
+    """The CAs that count at levels verify and secure, PEM; empty: the system's (Postfix: smtp_tls_CAfile)."""
 
 
 class Rules(Section):

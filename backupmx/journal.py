@@ -33,7 +33,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backupmx.mail.envelope import Client, Envelope
+from backupmx.mail.envelope import Client, Envelope, Tls
 from backupmx.mail.reply import Reply
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -345,6 +345,15 @@ class Journal:
         """The sender is told that mail was not delivered."""
         line = f"{queue_id}: sender non-delivery notification: {notice_id}"
         self._write("noticed", "bounce", line, queue_id=queue_id, notice_id=notice_id)
+
+    def secured_to(self, relay: str, trust: str, tls: Tls) -> None:
+        """STARTTLS to a next hop succeeded.  Untrusted: the certificate was not asked for; Verified: it is the one."""
+        line = f"{trust} TLS connection established to {relay}: {tls.version} with cipher {tls.cipher}"
+        self._write("secured_to", "smtp", f"{line} ({tls.bits}/{tls.bits} bits)", relay=relay, trust=trust)
+
+    def tls_broken(self, relay: str, why: str) -> None:
+        """STARTTLS to a next hop failed; at level `may` the mail goes in clear, for ten minutes."""
+        self._write("tls_broken", "smtp", f"{why}; {relay} gets mail in clear", relay=relay, why=why)
 
     # master: the appliance
 

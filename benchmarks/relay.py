@@ -31,7 +31,7 @@ from backupmx.queue.entry import NewEntry, NewRecipient, Settlement, new_id
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.relay.runner import Relay
 from backupmx.relay.settings import RelaySettings
-from backupmx.route import transport_map
+from backupmx.route import tls_policy, transport_map
 from backupmx.route.routes import Routes
 
 
@@ -76,7 +76,7 @@ async def _relay(port: int, message: Message, messages: int, connections: int) -
             await asyncio.gather(*(queue.put(entry) for entry in entries))
         settled = asyncio.Event()
         _count_settled(queue, messages, settled)
-        settings = RelaySettings("mx2.example.net", first_connections=connections, tls=False)
+        settings = RelaySettings("mx2.example.net", first_connections=connections, tls=tls_policy.level("none"))
         relay = Relay(queue, routes, Resolver(), settings, silent())
         await relay.start()
         began, cpu = time.perf_counter(), time.process_time()

@@ -122,7 +122,7 @@ class Appliance:
 
         def relaying() -> int:
             self._close_sockets()
-            return courier.main(self._config, self._files.routes, self._pipe[0])
+            return courier.main(self._config, self._files, self._pipe[0])
 
         names = {f"worker {n + 1}": (n, mine) for n, mine in enumerate(self._sockets)}
         return [Child("relay", relaying), *(Child(name, receiving(n, name, mine)) for name, (n, mine) in names.items())]

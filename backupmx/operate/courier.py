@@ -17,13 +17,13 @@ from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.operate import tally
 from backupmx.operate.loop import Told, report_to, run
-from backupmx.operate.policy import read_all
+from backupmx.operate.policy import Files, read_all
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.quarantine import Quarantine
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.queue.wake import Ear
 from backupmx.relay.runner import Relay, RelaySettings
-from backupmx.route.routes import Routes
+from backupmx.route.tls_policy import TlsPolicies
 
 _TIDY_EVERY = 600.0
 
@@ -46,12 +46,12 @@ async def _sweep(config: Config, journal: Journal) -> list[str]:
         await queue.close()
 
 
-def main(config: Config, routes: Routes, supervisor: int) -> int:
-    """The whole life of the relay process.  `routes` as the supervisor read them."""
-    return run(_relay(config, routes, supervisor))
+def main(config: Config, files: Files, supervisor: int) -> int:
+    """The whole life of the relay process.  `files` as the supervisor read them."""
+    return run(_relay(config, files, supervisor))
 
 
-async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
+async def _relay(config: Config, files: Files, supervisor: int) -> int:
     told = Told(supervisor)
     journal = Journal(format=config.log.format)
     report_to(journal)
@@ -59,7 +59,7 @@ async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
     queue = await open_queue(config.queue_store, journal=journal)
     await queue.end_leases()  # of a relay that was killed: its mail is due now, not when the leases run out
     resolver = Resolver(config.dns.servers, journal)
-    relay = Relay(queue, routes, resolver, relay_settings(config), journal)
+    relay = Relay(queue, files.routes, resolver, relay_settings(config, files.relay_tls), journal)
     await relay.start()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(relay.run())
@@ -72,7 +72,7 @@ async def _relay(config: Config, routes: Routes, supervisor: int) -> int:
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
-                await relay.reload(files.routes)
+                await relay.reload(files.routes, relay_settings(config, files.relay_tls))
                 journal.clear("reload")
                 journal.clear("loop")  # the new routes may lead elsewhere; if not, the next try says so again
             except ConfigTrouble as trouble:
@@ -106,7 +106,7 @@ async def _tidy(queue: SqliteQueue, config: Config, journal: Journal) -> None:
         await asyncio.sleep(_TIDY_EVERY)
 
 
-def relay_settings(config: Config) -> RelaySettings:
+def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:
     """Pure.  [relay] and [queue] as the relay reads them.
 
     A next hop that is down is looked after as often as its mail would be tried, or oftener.
@@ -121,6 +121,7 @@ def relay_settings(config: Config) -> RelaySettings:
         retry_max=queue.retry_max,
         on_refusal=relay.on_refusal,
         max_rate=relay.max_rate,
+        tls=tls,
         probe_min=min(usual.probe_min, queue.retry_min),
         probe_max=min(usual.probe_max, max(queue.retry_min, queue.retry_max)),
     )

@@ -21,8 +21,9 @@ from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.recipients import known
 from backupmx.recipients.known import Known, KnownTrouble
-from backupmx.route import transport_map
+from backupmx.route import tls_policy, transport_map
 from backupmx.route.routes import Routes
+from backupmx.route.tls_policy import PolicyTrouble, TlsPolicies
 from backupmx.route.transport_map import TransportTrouble
 from backupmx.rules.engine import Tables
 from backupmx.rules.table import EMPTY, Table
@@ -40,6 +41,8 @@ class Files:
     """None: every address of a relay domain exists, as with an empty relay_recipient_maps."""
     tls: ServerTls | None
     """None: STARTTLS is not offered."""
+    relay_tls: TlsPolicies
+    """Which TLS the next hops want."""
     engines: Engines
     warnings: tuple[str, ...]
     """Rules that could not be used and were skipped (rules.strict = false)."""
@@ -52,7 +55,15 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     def attempt(read: Callable[[], _T], instead: _T) -> _T:
         try:
             return read()
-        except (TableTrouble, TransportTrouble, KnownTrouble, TlsTrouble, RulesTrouble, ValueError) as trouble:
+        except (
+            TableTrouble,
+            TransportTrouble,
+            KnownTrouble,
+            TlsTrouble,
+            PolicyTrouble,
+            RulesTrouble,
+            ValueError,
+        ) as trouble:
             errors.extend(getattr(trouble, "errors", None) or [str(trouble)])
         except OSError as error:
             errors.append(f"{error.filename}: {error.strerror}")
@@ -76,11 +87,13 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     routes = attempt(lambda: read_routes(config), None)
     recipients = attempt(lambda: read_known(config), None)
     tls = attempt(lambda: read_tls(config, journal), None)
+    relay_tls = attempt(lambda: read_relay_tls(config), TlsPolicies())
     ready = attempt(lambda: engines(config), Engines())
     attempt(lambda: milters.build(config, silent()), None)
     if errors or routes is None:
         raise ConfigTrouble(list(dict.fromkeys(errors)))  # one file may be several tables
-    return Files(tables, routes, recipients, tls, ready, warnings + routes.map.warnings)
+    warnings += routes.map.warnings + relay_tls.warnings
+    return Files(tables, routes, recipients, tls, relay_tls, ready, warnings)
 
 
 def read_all(path: Path, journal: Journal | None = None) -> tuple[Config, Files]:
@@ -122,6 +135,17 @@ def read_tls(config: Config, journal: Journal | None) -> ServerTls | None:
     sni_map = config.policy_path(smtp.tls_sni_map) if smtp.tls_sni_map else None
     files = [config.policy_path(file) for file in smtp.tls_chain_files]
     return ServerTls(files, sni_map, troubled=(journal or silent()).warned)
+
+
+def read_relay_tls(config: Config) -> TlsPolicies:
+    """relay.tls_level, and the file of exceptions from it.  Raises PolicyTrouble."""
+    relay = config.relay
+    ca_file = config.policy_path(relay.tls_ca_file) if relay.tls_ca_file else None
+    policies = tls_policy.level(relay.tls_level, ca_file)
+    if not relay.tls_policy_map:
+        return policies
+    path = config.policy_path(_without_type(relay.tls_policy_map))
+    return tls_policy.parse(_text(path), str(path), policies, ca_file=ca_file, folder=path.parent)
 
 
 def _without_type(spec: str) -> str:

@@ -7,8 +7,12 @@ behind the first one's dot (net/smtp).  A kept connection costs a message no
 handshake; it is closed after some idle seconds, and after five minutes of life.
 
 Opening goes through the hosts of the next hop in order; those that failed in
-the last minute come last.  A host whose STARTTLS failed is connected to again
-in clear at once, and for ten minutes to come (level `may`).
+the last minute come last.  At level `may` a host whose STARTTLS failed is
+connected to again in clear at once, and for ten minutes to come; at a level
+that wants TLS it counts as a host that takes no connection.
+
+Of each place that a next hop names two hosts are asked about a message, as
+Postfix does (smtp_mx_session_limit), then it is the next place's turn.
 
 Trouble
     HopDown   no host took a connection and none is open: the hop is down.
@@ -17,20 +21,21 @@ Trouble
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
+from backupmx.journal import Journal, silent
 from backupmx.net import smtp
+from backupmx.net.tls_client import Level, TlsPolicy
 from backupmx.relay.settings import RelaySettings
 from backupmx.relay.window import Window
 from backupmx.route.hosts import Host, NoHosts
 
 LANES = 3
 """Messages a connection: one that is sent, one whose commands went along, one that waits for its turn."""
-_MOST_HOSTS = 5
-# Postfix: smtp_mx_address_limit.
+_MOST_SESSIONS = 2
+# For one message and place (Postfix: smtp_mx_session_limit).
 _SHUN_SECONDS = 60.0
 _CLEAR_SECONDS = 600.0
 
@@ -72,11 +77,13 @@ class Connections:
     lmtp: bool
     settings: RelaySettings
     budget: Budget
-    tls: ssl.SSLContext | None = None
+    journal: Journal = field(default_factory=silent)
     window: Window = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _lines: list[Line] = field(default_factory=list)
     _opening: int = 0
+    _lines_from: float = 0.0
+    """Lines opened before are old."""
     _stale: bool = False
     """An old line is idle and only in the way."""
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
@@ -123,6 +130,12 @@ class Connections:
         unused = [line for line in idle if self._is_old(line) or line.idle_since <= idle_since]
         await self._quit(unused)
 
+    def reload(self, settings: RelaySettings) -> None:
+        """New connections go by these; open ones of another TLS policy end when their messages have."""
+        if settings.tls is not self.settings.tls:
+            self._lines_from = self._now()
+        self.settings = settings
+
     async def close(self) -> None:
         await self._quit(list(self._lines))
 
@@ -139,7 +152,7 @@ class Connections:
         """The least busy; a busy one only where no new one may be opened."""
         best: Line | None = None
         for line in self._lines:
-            if line.load >= LANES or line.host in avoid or (best is not None and line.load >= best.load):
+            if line.load >= LANES or _spent(line.host, avoid) or (best is not None and line.load >= best.load):
                 continue
             if self._is_old(line):
                 self._stale = self._stale or line.load == 0
@@ -150,7 +163,11 @@ class Connections:
         return best if best is not None and (best.load == 0 or not self._may_open()) else None
 
     def _is_old(self, line: Line) -> bool:
-        return not line.connection.usable or self._now() - line.opened >= self.settings.keep_for
+        return (
+            not line.connection.usable
+            or line.opened < self._lines_from
+            or self._now() - line.opened >= self.settings.keep_for
+        )
 
     def _may_open(self) -> bool:
         return self.many == 0 or (self.many < self.window.size and self.budget.open < self.budget.most)
@@ -188,7 +205,7 @@ class Connections:
                 raise
             raise HopDown(none.reply.text, none.reply.status, loops=none.loops) from None
         trouble: smtp.SmtpTrouble | None = None
-        for host in self._in_order([host for host in found if host not in avoid][:_MOST_HOSTS]):
+        for host in self._in_order([host for host in found if not _spent(host, avoid)]):
             try:
                 return Line(host, await self._connect(host), self._now(), idle_since=self._now())
             except smtp.Unreachable as error:
@@ -199,23 +216,25 @@ class Connections:
         raise HopDown(str(trouble), trouble.status)
 
     async def _connect(self, host: Host) -> smtp.Connection:
-        """In clear where STARTTLS is broken, within this same try."""
-        tls = self.tls if self._in_clear.get(host, 0.0) <= self._now() else None
+        """At level `may` in clear where STARTTLS is broken, within this same try."""
+        policy = self.settings.tls.lookup(host.destination.text if host.destination else host.name)
+        in_clear = policy.level is Level.NONE or self._in_clear.get(host, 0.0) > self._now()
         try:
-            return await self._dial(host, tls)
-        except smtp.TlsTrouble:
+            return await self._dial(host, None if in_clear and not policy.level.mandatory else policy)
+        except smtp.TlsTrouble as trouble:
+            self.journal.tls_broken(str(host), str(trouble))
             self._in_clear[host] = self._now() + _CLEAR_SECONDS
-        try:
-            return await self._dial(host, None)
-        except smtp.TlsTrouble as error:  # not without a context; for the type's sake
-            raise smtp.Unreachable(str(error), error.status) from None
+        return await self._dial(host, None)
 
-    async def _dial(self, host: Host, tls: ssl.SSLContext | None) -> smtp.Connection:
+    async def _dial(self, host: Host, tls: TlsPolicy | None) -> smtp.Connection:
         settings = self.settings
         connection = await smtp.connect(
             host.name, host.address, host.port, helo=settings.helo, lmtp=self.lmtp, tls=tls,
+            nexthop=host.destination.host if host.destination else "",
             bind=settings.bind_address, timeouts=settings.timeouts,
         )  # fmt: skip
+        if connection.tls is not None:
+            self.journal.secured_to(str(host), connection.trust, connection.tls)
         if host.port == 25 and connection.name.lower() == settings.hostname.lower():
             await connection.quit()
             raise smtp.Unreachable(f"host {connection.peer} has my own name: mail loops back to myself", "4.4.6")
@@ -259,3 +278,11 @@ class Connections:
 
     def _now(self) -> float:
         return self._loop.time()
+
+
+def _spent(host: Host, asked: Collection[Host]) -> bool:
+    """It was asked about this message, or two others of its place were."""
+    if not asked:
+        return False
+    of_its_place = [other for other in asked if other.destination == host.destination]
+    return host in asked or len(of_its_place) >= _MOST_SESSIONS

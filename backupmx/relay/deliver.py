@@ -2,8 +2,8 @@
 
 The message goes over a line of the next hop's connections.  Who is deferred by
 the first host (4xx, a broken connection) is offered to the next one, as
-Postfix does, to two hosts at most (smtp_mx_session_limit); who was refused
-(5xx) or taken is settled.  A kept connection that turns out to be gone, or
+Postfix does, to two hosts of each place at most; who was refused (5xx) or
+taken is settled.  A kept connection that turns out to be gone, or
 says 421, costs nothing but a new one.
 
 More than 100 recipients go in several transactions; those a server has no
@@ -28,7 +28,6 @@ from backupmx.relay.judge import Answer
 from backupmx.route.hosts import Host
 from backupmx.route.next_hop import NextHop
 
-_MOST_SESSIONS = 2
 _CODES = {"error": 550, "retry": 450, "discard": 250}
 
 
@@ -43,7 +42,7 @@ async def deliver(claim: Claim, connections: Connections) -> list[Answer]:
     answers: dict[int, Answer] = {}
     undone = list(range(len(claim.recipients)))
     asked: set[Host] = set()
-    while undone and len(asked) < _MOST_SESSIONS:
+    while undone:
         line = await connections.take(asked)
         if line is None:
             break

@@ -29,7 +29,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backupmx.journal import Journal
-from backupmx.net.smtp import opportunistic
 from backupmx.queue.entry import UNROUTED, Queue, QueueTrouble
 from backupmx.relay import schedule
 from backupmx.relay.attempt import Means
@@ -69,7 +68,6 @@ class Relay:
         self._means = Means(queue, routes, self.health, settings, journal, clock, chance, self.wake)
         self._resolver = resolver
         self._own = own
-        self._tls = opportunistic() if settings.tls else None
         self._budget = Budget(settings.all_connections)
         self._strangers = Budget(settings.all_connections // 2)
         self._feeds: dict[str, Feed] = {}
@@ -83,11 +81,13 @@ class Relay:
         await self.reload(self._means.routes)
         await self.health.refresh()
 
-    async def reload(self, routes: Routes) -> None:
-        """A new map: waiting mail is routed anew.  Raises QueueTrouble."""
-        self._means = replace(self._means, routes=routes)
+    async def reload(self, routes: Routes, settings: RelaySettings | None = None) -> None:
+        """A new map: waiting mail is routed anew; perhaps new settings.  Raises QueueTrouble."""
+        settings = settings or self._means.settings
+        self._means = replace(self._means, routes=routes, settings=settings)
         for feed in self._feeds.values():
             feed.means = self._means
+            feed.connections.reload(settings)
         await self._means.queue.reroute(routes.next_hop, routes.signature)
         self.wake()
 
@@ -176,7 +176,7 @@ class Relay:
         budget = self._strangers if stranger else self._budget
         connections = Connections(
             lambda: hosts.find(hop.destinations, self._resolver, own=self._own),
-            hop.transport == "lmtp", self._means.settings, budget, self._tls,
+            hop.transport == "lmtp", self._means.settings, budget, self._means.journal,
         )  # fmt: skip
         self._feeds[text] = Feed(hop, connections, self._means, tasks)
         return self._feeds[text]

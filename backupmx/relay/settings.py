@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from backupmx.net.smtp import Timeouts
+from backupmx.route.tls_policy import TlsPolicies
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class RelaySettings:
     """hold or bounce: the primary says 5xx after we said 250."""
     max_rate: float = 0.0
     """Messages a second to one next hop; 0: no limit."""
-    tls: bool = True
-    """STARTTLS where it is offered (level `may`)."""
+    tls: TlsPolicies = field(default_factory=TlsPolicies)
+    """Which TLS a next hop wants; by default STARTTLS where it is offered (level `may`)."""
     first_connections: int = 5
     """To one next hop at first (Postfix: initial_destination_concurrency)."""
     most_connections: int = 20

@@ -32,7 +32,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Protocol
 
@@ -42,8 +42,10 @@ from backupmx.route.next_hop import Destination
 from backupmx.route.transport_map import fold
 
 _NATIVE_SECONDS = 10.0
+_MOST_ADDRESSES = 5
+# Of one destination (Postfix: smtp_mx_address_limit).
 _MOST_NAMES = 10
-# MX records beyond these are not looked up: Postfix stops at 5 addresses (smtp_mx_address_limit).
+# MX records beyond these are not looked up.
 
 
 class Resolver(Protocol):
@@ -70,6 +72,8 @@ class Host:
     address: str
     """192.0.2.1, 2001:db8::1; "" for a socket file."""
     port: int
+    destination: Destination | None = field(default=None, compare=False, repr=False)
+    """The place in the next hop that led here."""
 
     def __str__(self) -> str:
         """As Postfix logs it: primary1.example.net[192.0.2.1]:25."""
@@ -99,7 +103,8 @@ async def find(
     trouble: NoHosts | None = None
     for destination in destinations:
         try:
-            hosts += await _hosts(destination, resolver, own, shuffle)
+            found = _shortlist(await _hosts(destination, resolver, own, shuffle))
+            hosts += [replace(host, destination=destination) for host in found]
         except NoHosts as none:
             # A temporary reason outlives a permanent one: the other place may have been right.
             trouble = none if trouble is None or trouble.permanent else trouble
@@ -234,6 +239,15 @@ def _alternating(hosts: list[Host]) -> list[Host]:
     second = [host for host in hosts if host not in first]
     paired = [host for pair in zip(first, second, strict=False) for host in pair]
     return paired + first[len(second) :] + second[len(first) :]
+
+
+def _shortlist(hosts: list[Host]) -> list[Host]:
+    """The first five; both families among them where both are known (Postfix: smtp_balance_inet_protocols)."""
+    few, rest = hosts[:_MOST_ADDRESSES], hosts[_MOST_ADDRESSES:]
+    other = [host for host in rest if (":" in host.address) != (":" in hosts[0].address)]
+    if other and not any((":" in host.address) != (":" in hosts[0].address) for host in few):
+        few[-2:] = other[:2]
+    return few
 
 
 def _is_self(host: Host, own: Callable[[str], bool]) -> bool:

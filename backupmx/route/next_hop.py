@@ -27,7 +27,7 @@ BUGS
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 _SERVICES = {"smtp": 25, "lmtp": 24, "submission": 587}
 _HOST = re.compile(r"[\w\x80-\U0010ffff](?:[\w.\x80-\U0010ffff-]{0,252}[\w\x80-\U0010ffff])?\.?", re.ASCII)
@@ -51,6 +51,8 @@ class Destination:
     """Ask for MX hosts first."""
     path: str = ""
     """Of the socket file (lmtp:unix:)."""
+    text: str = field(default="", compare=False)
+    """As it is written: "[primary1.example.net]:25"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def parse(text: str) -> NextHop:
     if transport in ("error", "retry", "discard"):
         return _worded(text, transport, rest.strip())
     transport = "lmtp" if transport == "lmtp" else "smtp"
-    places = tuple(_destination(place, transport) for place in re.split(r"[,\s]+", rest) if place)
+    places = tuple(replace(_destination(place, transport), text=place) for place in re.split(r"[,\s]+", rest) if place)
     if not places:
         raise HopTrouble(f'no host after "{transport}:"; write {transport}:[host.example.net]')
     return NextHop(text, transport, places)

@@ -92,7 +92,7 @@ def parse(text: str, name: str = "transport.map", *, delimiter: str = "") -> Tra
     entries: dict[str, tuple[str, str]] = {}
     errors: list[str] = []
     warnings: list[str] = []
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         where = f"{name}:{number}"
         if trouble := _trouble(line):
             errors.append(f"{where}: {trouble}")
@@ -121,7 +121,7 @@ def fold(key: str) -> str:
     return local + at + domain
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Physical lines joined, each with the number of its first."""
     number, logical = 0, ""
     for count, line in enumerate(text.splitlines(), 1):

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
-from backupmx.net import smtp
+from backupmx.net import smtp, tls_client
 from backupmx.net.smtp_transaction import Result
+from backupmx.net.tls_client import Level, TlsPolicy
 from tests.net.peers import CLOSE, STALL, Peer
 
 SHORT = smtp.Timeouts(*[0.3] * 9)
@@ -250,6 +251,32 @@ async def test_starttls_broken(tls: ssl.SSLContext, sent: bytes) -> None:
         with pytest.raises(smtp.TlsTrouble):
             async with connected(peer, SHORT, tls=smtp.opportunistic()):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("answers", "offered", "sent", "words", "status"),
+    [
+        ({}, False, None, "TLS is required, but was not offered by host", "4.7.4"),
+        ({"STARTTLS": "454 4.7.0 no"}, True, None, "TLS is required, but host .* refused to start TLS: 454", "4.7.4"),
+        ({"STARTTLS": CLOSE}, True, None, "lost connection .* while sending STARTTLS", "4.4.2"),
+        ({"STARTTLS": STALL}, True, None, "timed out while sending STARTTLS", "4.4.2"),
+        ({}, True, b"this is no handshake", "Cannot start TLS with .* handshake failure", "4.7.5"),
+        ({}, True, STALL.encode(), "Cannot start TLS with .* handshake failure", "4.7.5"),
+        ({}, True, CLOSE.encode(), "Cannot start TLS with .* handshake failure", "4.7.5"),
+        ({"EHLO": ["250 peer.example", CLOSE]}, True, None, r"lost connection .* \(under TLS\)", "4.4.2"),
+    ],
+)  # fmt: skip
+async def test_tls_or_nothing(
+    tls: ssl.SSLContext, answers: dict[str, Any], offered: bool, sent: bytes | None, words: str, status: str
+) -> None:
+    """At level encrypt whatever goes wrong with TLS is the end of this try: no mail in clear, and the reason."""
+    encrypt = TlsPolicy(Level.ENCRYPT, tls_client.context(Level.ENCRYPT))
+    async with Peer(answers, tls=tls if offered else None, after_starttls=sent) as peer:
+        with pytest.raises(smtp.Unreachable, match=words) as trouble:
+            async with connected(peer, SHORT, tls=encrypt):
+                pass
+        assert trouble.value.status == status
+        assert not any(line.startswith("MAIL") for line in peer.said)
 
 
 async def test_cancelled() -> None:

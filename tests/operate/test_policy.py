@@ -54,6 +54,17 @@ def test_the_files_of_a_wrong_configuration(tmp_path: Path) -> None:
     assert [error.partition(": ")[0] for error in told] == ["backupmx.toml", "header_checks:1"]
 
 
+def test_a_bad_tls_policy(tmp_path: Path) -> None:
+    """A mistake in the TLS policy is told with its line; a CA file that is missing with its name."""
+    (tmp_path / "tls_policy").write_text("# mine\n[primary1.example.net] verify\nexample.jp encrpt\n")
+    told = errors(folder(tmp_path, GOOD.replace("[rules]", 'tls_policy_map = "hash:tls_policy"\n[rules]')))
+    assert told == [
+        'tls_policy:3: unknown level "encrpt"; write one of none, may, encrypt, fingerprint, verify, secure'
+    ]
+    told = errors(folder(tmp_path, GOOD.replace("[rules]", 'tls_level = "verify"\ntls_ca_file = "none.pem"\n[rules]')))
+    assert [error.rpartition("/")[2] for error in told] == ["none.pem: No such file or directory"]
+
+
 def test_rules_that_are_not_strict(tmp_path: Path) -> None:
     """With rules.strict = false a rule that cannot be used is a warning, as in Postfix."""
     _, files = read_all(folder(tmp_path, GOOD + "strict = false\n", "/x\n/^Subject: x/ REJECT\n"))
