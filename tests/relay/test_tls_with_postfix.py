@@ -60,7 +60,7 @@ async def sent(tmp_path: Path, port: int, policy: str, ca: trustme.CA = CA, host
         ("verify", "Verified"),
         ("secure", "Verified"),
         ("secure match=.example.jp", "Verified"),
-        (f"fingerprint match={DIGEST.hexdigest()}", "Verified"),
+        pytest.param(f"fingerprint match={DIGEST.hexdigest()}", "Verified", id="fingerprint"),
     ],
 )
 async def test_it_goes(policy: str, trust: str, tmp_path: Path, primary: Postfix) -> None:
