@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -100,12 +100,12 @@ class Sink:
 
 
 class Ours:
-    def __init__(self, folder: Path, sink: int, port: int) -> None:
+    def __init__(self, folder: Path, sink: int, port: int, config: str = CONFIG) -> None:
         self.port = port
-        self._folder = folder
+        self.folder = folder
         folder.mkdir()
         (folder / "transport.map").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
-        (folder / "backupmx.toml").write_text(CONFIG.format(port=port, rules=RULES))
+        (folder / "backupmx.toml").write_text(config.format(port=port, rules=RULES))
         self._run = [sys.executable, "-m", "backupmx"]
         self.process = subprocess.Popen(
             [*self._run, "serve", "-c", str(folder / "backupmx.toml")], stderr=(folder / "log").open("wb")
@@ -116,7 +116,7 @@ class Ours:
 
     def flush(self) -> None:
         subprocess.run(
-            [*self._run, "flush", "--no-wait", "-c", str(self._folder / "backupmx.toml")],
+            [*self._run, "flush", "--no-wait", "-c", str(self.folder / "backupmx.toml")],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -128,7 +128,10 @@ class Ours:
 class Theirs:
     """Postfix with the same duties, by the tests' launcher."""
 
-    def __init__(self, stack: ExitStack, folder: Path, sink: int) -> None:
+    def __init__(
+        self, stack: ExitStack, folder: Path, sink: int, more: Mapping[str, str] | None = None, services: str = ""
+    ) -> None:
+        """`more`: lines of main.cf; `services`: of master.cf."""
         folder.mkdir()
         (folder / "transport").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
         settings = {
@@ -139,8 +142,12 @@ class Theirs:
             "mime_header_checks": "",
             "nested_header_checks": "",
             "smtpd_recipient_restrictions": "reject_unauth_destination",
+            **(more or {}),
         }
-        self._postfix = stack.enter_context(postfix(folder, settings=settings))
+        self._postfix = stack.enter_context(postfix(folder, settings=settings, started=False))
+        with (folder / "conf" / "master.cf").open("a") as master:
+            master.write(services)
+        self._postfix.start()
         self._folder = folder
         self.port = self._postfix.port
 

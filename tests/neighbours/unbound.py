@@ -86,10 +86,11 @@ def unbound(
     servfail: Sequence[str] = (),
     silent: Sequence[str] = (),
     anchor: str = "",
+    port: int = 0,
 ) -> Iterator[str]:
-    """-> "127.0.0.1:PORT" while it runs."""
+    """-> "127.0.0.1:PORT" while it runs; `port` 0: a free one."""
     program = required("unbound")
-    port = free_port()
+    port = port or free_port()
     text = _CONFIGURATION.format(
         folder=folder,
         port=port,
