@@ -7,9 +7,9 @@ The supervisor reads every file, binds the ports (as root when asked), drops to
 `user`, takes the lock of the state directory, and forks.  Children have the
 policy from it, as it was read: a file that is broken afterwards keeps no
 replacement of a dead child from its work.  Every worker has listening
-sockets of its own on the same addresses (SO_REUSEPORT); the supervisor keeps
-them open, so connections that waited for a worker that died are served by its
-successor.
+sockets of its own on the same addresses (SO_REUSEPORT), or duplicates of those
+that systemd opened (activation.py); the supervisor keeps them open, so
+connections that waited for a worker that died are served by its successor.
 
     SIGTERM, SIGINT   the ports are closed, children end their dialogues and
                       attempts, then we go; who hangs is killed
@@ -35,7 +35,7 @@ from pathlib import Path
 
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
-from backupmx.operate import courier, tally, worker
+from backupmx.operate import activation, courier, tally, worker
 from backupmx.operate.identity import become, known
 from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
@@ -92,6 +92,7 @@ class Appliance:
     def run(self) -> int:
         """Start everything, wait for signals, stop everything."""
         self._sockets = listening(self._config.smtp.listen, self._config.smtp.workers)
+        activation.done()
         become(self._config.user)
         os.umask(0o077)
         self._lock = lock(self._config)

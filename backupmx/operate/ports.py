@@ -2,7 +2,8 @@
 
 SO_REUSEPORT lets several of our processes share a port.  It would also let two
 appliances of one user share it without knowing, each getting half of the mail;
-so a port is tried without it first.
+so a port is tried without it first.  What systemd opened for us (activation.py)
+is taken instead of opening anything.
 """
 
 import os
@@ -10,6 +11,7 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 
 from backupmx.config import ConfigTrouble
+from backupmx.operate.activation import passed
 from backupmx.receive.listen import address_of, open_all, open_sockets
 
 Sockets = list[list[socket.socket]]
@@ -17,10 +19,13 @@ Sockets = list[list[socket.socket]]
 
 def listening(listen: Sequence[str], workers: int) -> Sockets:
     """One list of sockets for each worker.  Raises ConfigTrouble with every address that cannot be had."""
+    workers = workers or os.cpu_count() or 1
+    if given := passed():
+        return [given, *([each.dup() for each in given] for _ in range(workers - 1))]
     if errors := [error for address in listen for error in _unusable(address)]:
         raise ConfigTrouble(errors)
     try:
-        return open_all(listen, workers or os.cpu_count() or 1)
+        return open_all(listen, workers)
     except OSError as error:
         raise ConfigTrouble([_sentence(error)]) from None
 

@@ -22,8 +22,8 @@ What the numbers are worth
 A minute is a fixed one, counted from the birth of the Anvil, as anvil's are
 (anvil_rate_time_unit).  A worker empties its cells with the first event of a
 new minute; cells of another minute count nothing.  A worker that dies takes its
-connections with it: the supervisor empties those cells (`died`) before the next
-takes the place.  What it counted this minute stays.
+connections with it: its successor empties those cells (`died`) before it serves
+anybody.  What was counted this minute stays.
 
 Why not a dictionary in each worker?  With eight workers a limit would be eight
 times what the operator wrote.  Why not exact entries in shared memory?  They
@@ -86,7 +86,7 @@ class Anvil:
         return Hand(self, self.starts[worker])
 
     def died(self, worker: int) -> None:
-        """Its connections are gone.  Call it between its end and its successor's start."""
+        """Its connections are gone.  To be called before its successor serves anybody."""
         start = self.starts[worker]
         self.memory[start : start + _PLANE] = memoryview(bytes(4 * _PLANE)).cast("I")
 

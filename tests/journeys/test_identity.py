@@ -13,6 +13,7 @@ import pytest
 
 from tests.journeys.appliance import Appliance
 from tests.journeys.client import message, send
+from tests.journeys.conftest import Serve
 from tests.journeys.patience import eventually
 from tests.neighbours.unbound import free_port
 
@@ -55,6 +56,26 @@ def test_user(folder: Path, dns: str) -> None:
     finally:
         assert mx.stop() == 0
     assert {path.name for path in (folder / "state").rglob("*") if path.stat().st_mode & 0o077} == set()
+
+
+def test_nobody_else_reads_mail(serve: Serve) -> None:
+    """Whatever is written, by small and large mail, discards, commands, a restart, under any umask: 0600 and 0700."""
+    before = os.umask(0)
+    try:
+        mx = serve(f"example.jp  smtp:[127.0.0.1]:{free_port()}\n", header_checks="/^Subject: no/ DISCARD\n")
+        for content in (message("small"), message("large") + b"0123456789abc\r\n" * 200_000, message("no")):
+            assert send(mx.port, content).code == 250
+        assert mx.cli("flush", "--no-wait").returncode in (0, 1)
+        assert mx.quarantine() != []
+        assert mx.stop() == 0
+        mx.start()
+    finally:
+        os.umask(before)
+    modes = {path: path.lstat().st_mode & 0o7777 for path in (mx.folder / "state", *(mx.folder / "state").rglob("*"))}
+    files = {path: mode for path, mode in modes.items() if not path.is_dir()}
+    assert any(path.stat().st_size > 2_000_000 for path in files if path.is_file())
+    assert {path.name: oct(mode) for path, mode in files.items() if mode != 0o600} == {}
+    assert {path.name: oct(mode) for path, mode in modes.items() if path.is_dir() and mode != 0o700} == {}
 
 
 def readable_by(user: str) -> bool:
