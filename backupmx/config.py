@@ -148,6 +148,10 @@ class Relay(Section):
     """Another level for some next hops: a file as for Postfix's smtp_tls_policy_maps; empty: none."""
     tls_ca_file: str = ""
     """The CAs that count at levels verify and secure, PEM; empty: the system's (Postfix: smtp_tls_CAfile)."""
+    probe_interval: Seconds = 60.0
+    """A primary that nothing was heard of for so long is looked at, mail or not; 0: only when mail waits for it."""
+    up_after: Annotated[int, Field(ge=1, le=100)] = 3
+    """So many answers in a row, 5 seconds apart, until a primary that was down counts as up."""
 
 
 class Rules(Section):

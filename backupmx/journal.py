@@ -303,8 +303,14 @@ class Journal:
             next_hop=next_hop, why=why, probe_in=probe_in,
         )  # fmt: skip
 
+    def hop_answers(self, next_hop: str, down_for: float) -> None:
+        """A next hop takes connections again; what waits for it begins to go out.  It is not `up` yet."""
+        self.clear(f"loop {next_hop}")
+        line = f"{next_hop} answers again after {down_for:.0f}s: its mail goes out"
+        self._write("hop_answers", "qmgr", line, next_hop=next_hop, down_for=down_for)
+
     def hop_up(self, next_hop: str, down_for: float) -> None:
-        """A next hop takes mail again; what waits for it goes out."""
+        """A next hop has answered relay.up_after times in a row since it was down."""
         self.clear(f"loop {next_hop}")
         self._write("hop_up", "qmgr", f"{next_hop} is up after {down_for:.0f}s", next_hop=next_hop, down_for=down_for)
 

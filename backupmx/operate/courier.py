@@ -122,6 +122,8 @@ def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:
         on_refusal=relay.on_refusal,
         max_rate=relay.max_rate,
         tls=tls,
+        probe_interval=relay.probe_interval,
+        up_after=relay.up_after,
         probe_min=min(usual.probe_min, queue.retry_min),
         probe_max=min(usual.probe_max, max(queue.retry_min, queue.retry_max)),
     )

@@ -333,6 +333,14 @@ class Queue(Protocol):
 
     async def set_hop_state(self, state: HopState) -> None: ...
 
+    async def hasten(self, next_hop: str, now: float, limit: int) -> int:
+        """It is back: deferred mail for it is due now, at most `limit` recipients.  -> how many"""
+        ...
+
+    async def look_again(self, next_hops: Sequence[str]) -> None:
+        """Those of them that are down may be tried now; the relay hears of it."""
+        ...
+
     async def waiting(self, *, after: str = "", limit: int = 1000, id: str = "") -> Sequence[QueuedEntry]:
         """Entries in order of id (that is, of arrival), a page at a time; or the one named."""
         ...

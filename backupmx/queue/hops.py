@@ -1,6 +1,8 @@
 """hops: next hops: what is due for each, what is known of each, and where mail goes now.
 
 due, next_due       the relay's two questions, answered from one index
+hasten              what a next hop's failure put off is due now
+look_again          those that are down may be tried now
 states, set_states  up, down, since when: shared by all processes
 page, move          every waiting recipient's next hop anew, a page at a time; not where a rule chose it
 unrouted            the same for those that were put by other routes
@@ -61,6 +63,29 @@ def set_states(db: Connection, changed: Sequence[HopState]) -> Sequence[None]:
     return [None] * len(changed)
 
 
+def hasten(db: Connection, asked: Sequence[tuple[str, float, int]]) -> Sequence[int]:
+    """(next hop, now, limit) -> how many of its deferred recipients are due earlier now, the soonest first."""
+    return [
+        db.execute(
+            "UPDATE recipient SET next_attempt = ?2, due = ?2 WHERE (entry, n) IN (SELECT r.entry, r.n FROM hop h"
+            " JOIN recipient r ON r.hop = h.key WHERE h.name = ?1 AND r.due > ?2 AND r.lease IS NULL"
+            " ORDER BY r.due LIMIT ?3)",
+            (name, now, limit),
+        ).rowcount
+        for name, now, limit in asked
+    ]
+
+
+def look_again(db: Connection, asked: Sequence[Sequence[str]]) -> Sequence[None]:
+    """The relay reads a probe_at of 0 as such a word."""
+    for names in asked:
+        db.execute(
+            "UPDATE hop SET probe_at = 0 WHERE up = 0 AND name IN (SELECT value FROM json_each(?))",
+            (json.dumps(names),),
+        )
+    return [None] * len(asked)
+
+
 Page = Sequence[tuple[int, int, str, str]]
 """Recipients as (entry, n, address, next hop), in order."""
 
@@ -100,5 +125,7 @@ def _move(db: Connection, those: Page) -> int:
     return moved
 
 
+HASTEN = Work(hasten, durable=False, rings=True)
+LOOK_AGAIN = Work(look_again, durable=False, rings=True)
 SET_HOP = Work(set_states, durable=False)
 MOVE = Work(move, rings=True)

@@ -127,7 +127,8 @@ def progress(db: Connection, key: int, now: float) -> FlushProgress | None:
 
 def _resting(db: Connection, key: int, now: float) -> int:
     """Those whose next hop was found down since: that one try was the try of all of them."""
-    down = [hop for (hop,) in db.execute("SELECT key FROM hop WHERE up = 0 AND probe_at > ?", (now,)).fetchall()]
+    silent = db.execute("SELECT key FROM hop WHERE up = 0 AND successes = 0 AND probe_at > ?", (now,))
+    down = [hop for (hop,) in silent.fetchall()]
     if not down:
         return 0
     (many,) = db.execute(

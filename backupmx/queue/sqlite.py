@@ -194,6 +194,12 @@ class SqliteQueue:
     async def set_hop_state(self, state: HopState) -> None:
         await self._writer.submit(hops.SET_HOP, state)
 
+    async def hasten(self, next_hop: str, now: float, limit: int) -> int:
+        return int(await self._writer.submit(hops.HASTEN, (text(next_hop), now, limit)))
+
+    async def look_again(self, next_hops: Sequence[str]) -> None:
+        await self._writer.submit(hops.LOOK_AGAIN, tuple(next_hops))
+
     async def reroute(self, route: Callable[[str], str], signature: str) -> int:
         """-> how many recipients have another next hop now."""
         asked = lru_cache(maxsize=10_000)(route)

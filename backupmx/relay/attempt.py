@@ -39,6 +39,7 @@ from backupmx.relay.connections import Connections, HopDown
 from backupmx.relay.deliver import by_map, deliver
 from backupmx.relay.health import Health
 from backupmx.relay.judge import Answer
+from backupmx.relay.ramp import Mood, mood
 from backupmx.relay.settings import RelaySettings
 from backupmx.route.hosts import NoHosts
 from backupmx.route.next_hop import NextHop
@@ -64,13 +65,13 @@ class Means:
     """Something new is due: a notice."""
 
 
-async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: Means) -> None:
-    """From a claim to its outcomes, in order."""
-    again = None
+async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: Means) -> Mood | None:
+    """From a claim to its outcomes, in order.  -> how the next hop was; None: it was not asked"""
+    again = said = None
     try:
         if hop.connects:
             answers = await deliver(claim, connections)  # 1, 2
-            await means.health.came_up(claim.next_hop)
+            said = mood(answers)
         else:
             answers = [by_map(hop)] * len(claim.recipients)
     except NoHosts as none:
@@ -78,12 +79,13 @@ async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: M
     except HopDown as down:
         if down.loops:
             means.journal.looped(claim.next_hop, str(down))
-        if not await means.health.went_down(claim.next_hop, str(down)):
+        if not await means.health.failed(claim.next_hop, str(down)):
             await means.queue.give_back([claim])
-            return
+            return None
         answers = [Answer(Reply(451, down.status, str(down)))] * len(claim.recipients)
         again = means.health.state(claim.next_hop).probe_at
     await conclude(claim, answers, means, again)  # 3, 4, 5
+    return said
 
 
 async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again: float | None = None) -> None:

@@ -115,6 +115,12 @@ class Connections:
                 line.load += 1
                 return line
 
+    async def knock(self) -> bool:
+        """A new connection, kept for the next message: does a host take one?  False: nobody can tell now, those
+        that are open are all we may have.  Raises HopDown, NoHosts.
+        """
+        return self._may_open() and await self._open(()) is not None
+
     def release(self, line: Line) -> None:
         line.load -= 1
         line.idle_since = self._now()

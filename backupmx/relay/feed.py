@@ -5,11 +5,13 @@ fetched when half of the last one is done, so the next hop never waits for the
 queue; and never more than a few seconds' work is held, so a slow next hop
 holds neither memory nor leases.
 
-    not known to be up   one claim: a probe.  The others wait for what it finds.
-    up                   sixteen attempts for each connection of the window: three
-                         on the line, the others on their way to or from the disk
-    resting              nothing, but what became too old meanwhile is given up
-    max_rate             attempts begin no faster than that
+    unknown     one claim.  The others wait for what it finds.
+    answers     as many attempts as `ramp` says; at most sixteen for each connection
+                of the window: three on the line, the others on their way to or from
+                the disk
+    silent      nothing is tried.  When its probe is due, a connection; what became too
+                old meanwhile is given up
+    max_rate    attempts begin no faster than that
 
 An attempt that outlives its lease finds its entry claimed again by ourselves;
 that only renews the lease: what is in hand is not begun twice.  What is in hand
@@ -21,6 +23,8 @@ Trouble
     QueueTrouble in a claim: reported; the runner asks again a second later.
     A bug in an attempt: a traceback in the log; its lease runs out, then it is
     tried again.
+    A probe finds that DNS denies the next hop: that is an answer about mail, so
+    mail asks for it.
 """
 
 import asyncio
@@ -29,11 +33,15 @@ from dataclasses import replace
 
 from backupmx.queue.entry import Claim, QueueTrouble
 from backupmx.relay.attempt import Means, attempt, give_up, is_too_old
-from backupmx.relay.connections import Connections
+from backupmx.relay.connections import Connections, HopDown
+from backupmx.relay.ramp import Mood, Ramp
+from backupmx.route.hosts import NoHosts
 from backupmx.route.next_hop import NextHop
 
 _HAND = 16
 _EXPIRED_BATCH = 50
+_SECONDS_HELD = 2
+"""Where max_rate is the limit, so much of it is claimed ahead."""
 
 
 class Feed:
@@ -43,10 +51,12 @@ class Feed:
         self.hop = hop
         self.connections = connections
         self.means = means
+        self.ramp = Ramp(_HAND * means.settings.most_connections)
         self._tasks = tasks
         self._hand: dict[asyncio.Task[None], Claim] = {}
         self._moved = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
         self._again = False
         self._stopping = False
         self._next_start = 0.0
@@ -54,6 +64,15 @@ class Feed:
     @property
     def busy(self) -> bool:
         return bool(self._hand) or (self._pump is not None and not self._pump.done())
+
+    @property
+    def probing(self) -> bool:
+        return self._probe is not None and not self._probe.done()
+
+    def probe(self) -> None:
+        """Does it take connections?  Returns at once; wakes the runner when it knows."""
+        if not self.probing and not self._stopping:
+            self._probe = self._tasks.create_task(self._look())
 
     def nudge(self) -> None:
         """Something is due.  Returns at once."""
@@ -66,6 +85,8 @@ class Feed:
         """No new claims; attempts may end; those that do not within `patience` are given back."""
         self._stopping = True
         self._moved.set()
+        if self._probe is not None:
+            self._probe.cancel()
         if self._hand:
             await asyncio.wait(self._hand, timeout=patience)
         rest = list(self._hand)
@@ -87,13 +108,36 @@ class Feed:
             if not old:
                 return
 
+    async def _look(self) -> None:
+        """The border of a probe."""
+        health, hop = self.means.health, self.hop.text
+        try:
+            if await self.connections.knock():
+                await self._heard(Mood.EASY)
+            else:
+                health.seen(hop)
+        except HopDown as down:
+            if down.loops:
+                self.means.journal.looped(hop, str(down))
+            await health.failed(hop, str(down))
+        except NoHosts:
+            await health.forget(hop)
+        except QueueTrouble as trouble:
+            self.means.journal.queue_trouble(str(trouble))
+        except Exception as error:
+            self.means.journal.bug(f"probe of {hop}", error)
+        self.means.wake()
+
     async def _fetch(self) -> None:
         """Claim and begin, until nothing is due."""
         try:
             more = True
             while (more or self._again) and not self._stopping:
-                if self.means.health.resting(self.hop.text):
+                if self.means.health.is_silent(self.hop.text):
                     return
+                if (rest := self.ramp.rest(self._now())) > 0:
+                    await self._movement(rest)
+                    continue
                 room = self._capacity() - len(self._hand)
                 if room <= 0 or room < self._capacity() // 2:
                     await self._movement()
@@ -121,16 +165,25 @@ class Feed:
         return await self.means.queue.claim(self.hop.text, most, self.means.clock(), self.means.settings.lease)
 
     def _capacity(self) -> int:
+        settings = self.means.settings
         if not self.hop.connects:
-            return _HAND * self.means.settings.first_connections
-        if not self.means.health.is_up(self.hop.text):
+            return _HAND * settings.first_connections
+        if not self.means.health.answers(self.hop.text):
             return 1
-        return _HAND * self.connections.window.size
+        most = min(_HAND * self.connections.window.size, self.ramp.size)
+        return min(most, max(1, int(settings.max_rate * _SECONDS_HELD))) if settings.max_rate else most
 
-    async def _movement(self) -> None:
-        """Until an attempt ends."""
+    async def _movement(self, seconds: float | None = None) -> None:
+        """Until an attempt ends, or for so long."""
         self._moved.clear()
-        await self._moved.wait()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+        except TimeoutError:
+            pass
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _begin(self, claim: Claim) -> None:
         await self._pace()
@@ -148,20 +201,31 @@ class Feed:
     async def _pace(self) -> None:
         if not (rate := self.means.settings.max_rate):
             return
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._next_start = max(now, self._next_start) + 1 / rate
         await asyncio.sleep(self._next_start - 1 / rate - now)
 
     async def _attempt(self, claim: Claim) -> None:
         """The border of an attempt: what goes wrong here is one message's trouble, not the relay's."""
         try:
-            await attempt(claim, self.hop, self.connections, self.means)
+            said = await attempt(claim, self.hop, self.connections, self.means)
+            if said is not None:
+                await self._heard(said)
         except asyncio.CancelledError:
             await self._give_back(claim)
         except QueueTrouble as trouble:
             self.means.journal.queue_trouble(str(trouble))
         except Exception as error:
             self.means.journal.bug(f"{claim.id} to {claim.next_hop}", error)
+
+    async def _heard(self, said: Mood) -> None:
+        """It was there.  Who is in trouble has not shown yet that it takes mail."""
+        if said is not Mood.TROUBLED and await self.means.health.answered(self.hop.text):
+            self.ramp.revive()
+            self.connections.window.revive()
+            self._moved.set()
+            self.nudge()
+        self.ramp.heard(said, self._now())
 
     async def _give_back(self, claim: Claim) -> None:
         """We are told to stop: it was not tried, or not to its end."""

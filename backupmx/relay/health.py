@@ -1,22 +1,33 @@
 """health: next hops up and down, since when, and when to look again.
 
-A next hop is down when no host of it took a connection, and up again at the
-first one that does.  While it is down only one message at a time is tried, at
-growing intervals: its probe.  The state is kept in the queue, where admission
-and the command line read it, and written only when it changes; a flush
-forgets it (probe_at 0), which `refresh` finds.
+Two things tell: real traffic, and probes (a connection opened and closed; none
+while mail goes out).  A next hop is down when no host of it took a connection;
+what is down costs a probe at growing intervals and no message a try.  What makes
+it up again, and when, is updown.py; what all others may know of it,
+route/primaries.py.
 
-    attempt --up, down--> Health --set_hop_state--> queue <--flush-- operator
-    runner  --resting-->    ^-------hop_states-------'
+    attempt --answered, failed--> Health --set_hop_state--> queue --> every process
+    feed.probe -------^             ^ ^--hop_states, probe_at 0-- queue <-- flush, a primary that called us
+    runner --probe_due, rests-------+
+
+The state is kept in the queue and written only when it changes.  Of what the
+queue holds only one word is taken back: "look again now" (probe_at 0), which a
+flush leaves there, and a worker whom the primary itself has called.
+
+With the first answer after a failure everything that waits for the next hop is
+due, also what a 4xx or a broken connection had put off meanwhile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from backupmx.journal import Journal
-from backupmx.queue.entry import HopState, Queue
-from backupmx.relay import schedule
+from backupmx.queue.entry import HopState, Queue, QueueTrouble
+from backupmx.relay import updown
 from backupmx.relay.settings import RelaySettings
+
+_AT_ONCE = 5000
+"""Recipients made due in one transaction."""
 
 
 class Health:
@@ -25,66 +36,107 @@ class Health:
         chance: Callable[[], float],
     ) -> None:  # fmt: skip
         self._queue = queue
-        self._settings = settings
+        self.settings = settings
         self._journal = journal
         self._clock = clock
         self._chance = chance
         self._states: dict[str, HopState] = {}
+        self._seen: dict[str, float] = {}
 
     async def refresh(self) -> None:
-        """What was known before us, and what a flush forgot since.
-
-        Of what we know ourselves the queue may hold yesterday's word: a flush is all we take from it.
-        """
+        """What was known before us, and what was asked of us since."""
         for next_hop, stored in (await self._queue.hop_states()).items():
             known = self._states.setdefault(next_hop, stored)
-            if known.up is False and not stored.up and stored.probe_at == 0:
+            if known.up is False and not stored.up and stored.probe_at == 0 and not known.successes:
                 self._states[next_hop] = replace(known, probe_at=0.0)
 
     def state(self, next_hop: str) -> HopState:
-        return self._states.get(next_hop) or HopState(next_hop, None, 0.0, "", 0.0, 0)
+        return self._states.get(next_hop) or updown.unknown(next_hop)
 
     @property
     def any_down(self) -> bool:
         return any(state.up is False for state in self._states.values())
 
-    def is_up(self, next_hop: str) -> bool:
-        """Known to take mail: it may have many connections at once.  Else: one probe."""
-        return self.state(next_hop).up is True
+    def answers(self, next_hop: str) -> bool:
+        """It takes mail: known to be up, or down and answering again.  Else: one message at a time."""
+        return updown.answers(self.state(next_hop))
 
-    def resting(self, next_hop: str) -> bool:
+    def rests(self, next_hop: str) -> bool:
         """Down, and its next probe is not due."""
+        return updown.rests(self.state(next_hop), self._clock())
+
+    def is_silent(self, next_hop: str) -> bool:
+        """Down and not answering: no message is tried, a probe is."""
         state = self.state(next_hop)
-        return state.up is False and state.probe_at > self._clock()
+        return state.up is False and not state.successes
 
-    def next_probe(self) -> float | None:
-        """When the next one that rests may be tried."""
+    def probe_at(self, next_hop: str) -> float:
+        """When it should be looked at if nothing else tells of it; infinity: never.  0: somebody asked for it."""
+        state, interval = self.state(next_hop), self.settings.probe_interval
+        if state.up is False and (interval or not state.probe_at):
+            return state.probe_at
+        return self._seen.get(next_hop, 0.0) + interval if interval else float("inf")
+
+    def next_probe(self, watched: Iterable[str]) -> float | None:
+        """When the next one is to be looked at: of those that are watched, and of those that rest."""
         now = self._clock()
-        return min((s.probe_at for s in self._states.values() if s.up is False and s.probe_at > now), default=None)
+        times = [self.probe_at(next_hop) for next_hop in watched]
+        times += [s.probe_at for s in self._states.values() if updown.rests(s, now)]
+        return min(times, default=None)
 
-    async def went_down(self, next_hop: str, why: str) -> bool:
-        """Nobody there.  False: that was known already, this was not the probe."""
-        if self.resting(next_hop):
-            return False
-        old, now = self.state(next_hop), self._clock()
-        failures = old.failures + 1 if old.up is False else 1
-        wait = schedule.probe_wait(
-            failures, probe_min=self._settings.probe_min, probe_max=self._settings.probe_max, chance=self._chance()
-        )
-        since = old.since if old.up is False else now
-        new = HopState(next_hop, False, since, why, now + wait, failures)
+    def seen(self, next_hop: str) -> None:
+        """Others tell of it: no probe for an interval."""
+        self._seen[next_hop] = self._clock()
+
+    async def forget(self, next_hop: str) -> None:
+        """It has no hosts, which is for mail to find out."""
+        self.seen(next_hop)
+        new = replace(updown.unknown(next_hop), since=self._clock(), addresses=self.state(next_hop).addresses)
         self._states[next_hop] = new
-        self._journal.hop_down(next_hop, why, wait)
+        await self._queue.set_hop_state(new)
+
+    async def failed(self, next_hop: str, why: str) -> bool:
+        """Nobody there.  False: that was known already."""
+        if self.rests(next_hop):
+            return False
+        now = self._clock()
+        new = updown.failed(self.state(next_hop), why, now, self.settings, self._chance())
+        self._states[next_hop] = new
+        self._journal.hop_down(next_hop, why, new.probe_at - now)
         await self._queue.set_hop_state(new)
         return True
 
-    async def came_up(self, next_hop: str) -> None:
-        """A host of it took a connection."""
+    async def answered(self, next_hop: str) -> bool:
+        """A host of it took a connection.  True: for the first time, or after it was silent."""
         old, now = self.state(next_hop), self._clock()
-        if old.up is True:
-            return
-        new = replace(old, up=True, since=now, error="", probe_at=0.0, failures=0)
+        self._seen[next_hop] = now
+        new = updown.answered(old, now, self.settings)
+        if new is old:
+            return False
         self._states[next_hop] = new
-        if old.up is False:
+        silent = old.up is False and not old.successes
+        if silent:
+            self._journal.hop_answers(next_hop, now - old.since)
+        if new.up and old.up is False:
             self._journal.hop_up(next_hop, now - old.since)
         await self._queue.set_hop_state(new)
+        if silent:
+            await self._hasten(next_hop, now)
+        return old.up is None or silent
+
+    async def learned(self, next_hop: str, addresses: Collection[str]) -> None:
+        """Where its hosts are, as DNS says now.  A worker that cannot read it takes a primary for a stranger."""
+        old, found = self.state(next_hop), tuple(sorted(set(addresses)))
+        if old.addresses == found or not found:
+            return
+        self._states[next_hop] = new = replace(old, addresses=found)
+        try:
+            await self._queue.set_hop_state(new)
+        except QueueTrouble as trouble:
+            self._journal.queue_trouble(str(trouble))
+            self._states[next_hop] = replace(self.state(next_hop), addresses=old.addresses)
+
+    async def _hasten(self, next_hop: str, now: float) -> None:
+        """A page at a time: those who put mail meanwhile do not wait for all of them."""
+        while await self._queue.hasten(next_hop, now, _AT_ONCE) == _AT_ONCE:
+            pass

@@ -5,10 +5,11 @@
 
 A pass asks the queue which next hops have something due and nudges their
 feeds; each works on its own, so a slow one never holds another.  Mail that a
-worker put by other routes than ours gets its next hop first.  Between
-passes the runner sleeps until it is woken, the next deferred mail or lease is
-due, or a next hop that is down may be probed.  Wakes that come close together
-are one pass.
+worker put by other routes than ours gets its next hop first.  Primaries that nothing
+was heard of for a minute are probed, and those that are down when it is time,
+a score at once.  Between passes the runner sleeps until it is woken, the next
+deferred mail or lease is due, or a probe.  Wakes that come close together are one
+pass.
 
 All connections together are limited; a next hop that the map names may always
 have one, while strangers (who get notices) share half of the limit.
@@ -46,6 +47,8 @@ _GATHER = 0.05
 _AFTER_TROUBLE = 1.0
 _LONGEST_SLEEP = 10.0
 _TIDY = 1.0
+_PROBES = 20
+"""At once: a thousand primaries are a thousand connections, but not in one moment."""
 
 
 class Relay:
@@ -71,6 +74,7 @@ class Relay:
         self._budget = Budget(settings.all_connections)
         self._strangers = Budget(settings.all_connections // 2)
         self._feeds: dict[str, Feed] = {}
+        self._watched: list[str] = []
         self._woken = asyncio.Event()
         self._stopping = False
         self._patience = 0.0
@@ -83,8 +87,9 @@ class Relay:
 
     async def reload(self, routes: Routes, settings: RelaySettings | None = None) -> None:
         """A new map: waiting mail is routed anew; perhaps new settings.  Raises QueueTrouble."""
-        settings = settings or self._means.settings
+        self.health.settings = settings = settings or self._means.settings
         self._means = replace(self._means, routes=routes, settings=settings)
+        self._watched = [text for text in routes.next_hops if _connects(text)]
         for feed in self._feeds.values():
             feed.means = self._means
             feed.connections.reload(settings)
@@ -135,18 +140,32 @@ class Relay:
                 if feed is None:
                     longest = _AFTER_TROUBLE
                     continue
-                if not self.health.resting(due.next_hop):
+                if self.health.is_silent(due.next_hop):
+                    if schedule.expired(due.oldest, now, means.settings.lifetime):
+                        await feed.give_up_old()
+                    self._probe(due.next_hop, tasks)
+                else:
                     feed.nudge()
                     longest = _AFTER_TROUBLE  # it may meet trouble with the queue
-                elif schedule.expired(due.oldest, now, means.settings.lifetime):
-                    await feed.give_up_old()
+            for text in sorted(self._watched, key=self.health.probe_at):
+                if self.health.probe_at(text) > now:
+                    break
+                self._probe(text, tasks)
             return min(longest, await self._until_next(now))
         except QueueTrouble as trouble:
             means.journal.queue_trouble(str(trouble))
             return _AFTER_TROUBLE
 
+    def _probe(self, text: str, tasks: asyncio.TaskGroup) -> None:
+        """If its time has come, and not too many are under way: their ends wake us."""
+        if self.health.rests(text) or sum(feed.probing for feed in self._feeds.values()) >= _PROBES:
+            return
+        if feed := self._feed(text, tasks):
+            feed.probe()
+
     async def _until_next(self, now: float) -> float:
-        times = [await self._means.queue.next_due(now), self.health.next_probe()]
+        quiet = [text for text in self._watched if text not in self._feeds or not self._feeds[text].probing]
+        times = [await self._means.queue.next_due(now), self.health.next_probe(quiet)]
         soonest = min((t for t in times if t is not None), default=now + _LONGEST_SLEEP)
         return min(_LONGEST_SLEEP, max(_GATHER, soonest - now))
 
@@ -175,11 +194,18 @@ class Relay:
             return None
         budget = self._strangers if stranger else self._budget
         connections = Connections(
-            lambda: hosts.find(hop.destinations, self._resolver, own=self._own),
+            lambda: self._find(hop, stranger=stranger),
             hop.transport == "lmtp", self._means.settings, budget, self._means.journal,
         )  # fmt: skip
         self._feeds[text] = Feed(hop, connections, self._means, tasks)
         return self._feeds[text]
+
+    async def _find(self, hop: next_hop.NextHop, *, stranger: bool) -> list[hosts.Host]:
+        """Its hosts; those of a primary are told to all.  Raises NoHosts."""
+        found = await hosts.find(hop.destinations, self._resolver, own=self._own)
+        if not stranger:
+            await self.health.learned(hop.text, [host.address for host in found if host.address])
+        return found
 
     async def _keep_tidy(self) -> None:
         """Idle connections are closed; feeds of strangers with nothing to do are forgotten."""
@@ -189,3 +215,10 @@ class Relay:
                 await feed.connections.tidy()
                 if not feed.busy and not feed.connections.many and text not in self._means.routes.next_hops:
                     del self._feeds[text]
+
+
+def _connects(text: str) -> bool:
+    try:
+        return next_hop.parse(text).connects
+    except next_hop.HopTrouble:
+        return False

@@ -36,6 +36,10 @@ class RelaySettings:
     """A next hop that is down is tried again after so long ..."""
     probe_max: float = 300.0
     """... doubled each time, up to this (Postfix: minimal_backoff_time)."""
+    probe_interval: float = 60.0
+    """A primary that nothing was heard of for so long is looked at; 0: only when mail waits for it."""
+    up_after: int = 3
+    """Answers in a row, some seconds apart, until one that was down counts as up."""
     keep_idle: float = 5.0
     """How long a connection is kept for the next message."""
     keep_for: float = 300.0

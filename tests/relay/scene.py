@@ -84,7 +84,7 @@ class Scene:
         async with asyncio.timeout(15):
             while True:
                 await asyncio.sleep(0.02)
-                due = [d for d in await self.queue.due(self.clock()) if not self.relay.health.resting(d.next_hop)]
+                due = [d for d in await self.queue.due(self.clock()) if not self.relay.health.rests(d.next_hop)]
                 if not due and not self.relay.busy:
                     return
 
@@ -108,7 +108,7 @@ async def scene(
     journal = Journal(sink=log.append)
     queue = await open_queue(f"sqlite:{folder}/queue.db", clock=clock, journal=journal)
     routes = Routes(transport_map.parse(map))
-    options = {"hostname": "mx2.example.net", "timeouts": TIMEOUTS, **settings}
+    options = {"hostname": "mx2.example.net", "timeouts": TIMEOUTS, "probe_interval": 0.0, **settings}
     relay = Relay(
         queue, routes, Zones(records), RelaySettings(**options), journal,
         clock=clock, chance=lambda: 0.5, own=lambda _: False,

@@ -111,7 +111,7 @@ async def test_dead_host_before_a_live_one(tmp_path: Path) -> None:
     async with Peer() as two, scene(tmp_path, hop(dead, two)) as s:
         await s.put("u@example.jp")
         await s.settled()
-        assert (await s.states(), s.relay.health.is_up(s.routes.next_hop("u@example.jp"))) == ({}, True)
+        assert (await s.states(), s.relay.health.answers(s.routes.next_hop("u@example.jp"))) == ({}, True)
 
 
 async def test_never_twice_after_the_dot(tmp_path: Path) -> None:
