@@ -15,10 +15,19 @@ leave the old certificates in force, loudly.
 Trouble
     TlsTrouble   at start or reload: every error at once, with file and remedy.
 
-TLS 1.2 and 1.3 as Python and OpenSSL choose them.  Who speaks less comes in
-clear, which is no worse (RFC 7435).
+TLS 1.2 and 1.3, ciphers as Python and OpenSSL choose them.  Who speaks less
+comes in clear, which is no worse (RFC 7435).
 
-Standards: RFC 3207; RFC 6066 section 3 (SNI).
+Tickets are OpenSSL's, stateless, under keys that each context makes for itself.
+Contexts that are made before a fork share theirs, so a client may resume at any
+worker; `kept` spares them a reload that changes no file.  New certificates are
+new contexts and end all tickets, and no other program has our keys.  After a
+renewal each worker has keys of its own until the appliance is restarted: a
+ticket that meets another worker costs a whole handshake, a millisecond.  (A way
+to share keys Python does not offer.)  Within one appliance a ticket holds for
+all names, as nothing but the certificate depends on the name.
+
+Standards: RFC 3207; RFC 5077 and 8446 section 4.6.1 (tickets); RFC 6066 section 3 (SNI).
 """
 
 import re
@@ -54,10 +63,10 @@ class ServerTls:
         troubled: Callable[[str], object] = print,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`troubled` is told when changed files cannot be used (journal.warned)."""
         self._chain_files = tuple(chain_files)
         self._sni_map = sni_map
-        self._troubled = troubled
+        self.troubled = troubled
+        """Is told when changed files cannot be used (journal.warned)."""
         self._clock = clock
         self._names: Mapping[str, ssl.SSLContext] = {}
         self._files: tuple[Path, ...] = ()
@@ -81,7 +90,11 @@ class ServerTls:
             self._stamp = _stamp(self._files)
         except TlsTrouble as trouble:
             for error in trouble.errors:
-                self._troubled(f"the old certificates stay in use: {error}")
+                self.troubled(f"the old certificates stay in use: {error}")
+
+    def same(self, other: "ServerTls") -> bool:
+        """Of the same files, as they were then."""
+        return (self._chain_files, self._sni_map, self._stamp) == (other._chain_files, other._sni_map, other._stamp)
 
     def _load(self) -> ssl.SSLContext:
         """All of it or nothing."""
@@ -103,6 +116,11 @@ class ServerTls:
             if found := self._names.get(key):
                 connection.context = found
                 return
+
+
+def kept(old: ServerTls | None, new: ServerTls | None) -> ServerTls | None:
+    """What to go on with after a reload: `old` where `new` says the same, so that its tickets stay good."""
+    return old if old and new and old.same(new) else new
 
 
 def read_sni_map(path: Path, errors: list[str]) -> dict[str, tuple[Path, ...]]:
@@ -133,6 +151,7 @@ def _keys(name: str) -> Iterator[str]:
 
 def _context(files: Sequence[Path], errors: list[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996, whatever openssl.cnf says
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     pairs = _pairs(files, errors)
     for key, chain in pairs:

@@ -30,11 +30,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
+from backupmx.net.tls import kept
 from backupmx.operate import activation, courier, tally, worker
 from backupmx.operate.identity import become, known
 from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
@@ -225,7 +226,7 @@ class Appliance:
         if fixed := changed_sections(self._config, config):
             self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
             config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})
-        self._config, self._files = config, files
+        self._config, self._files = config, replace(files, tls=kept(self._files.tls, files.tls))
         self._signal(signal.SIGHUP)
         self._journal.reloaded("policy read again")
 

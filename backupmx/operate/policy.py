@@ -16,7 +16,7 @@ from backupmx.check import milters
 from backupmx.check.run import Engines, engines
 from backupmx.check.trouble import RulesTrouble
 from backupmx.config import Config, ConfigTrouble, load
-from backupmx.journal import Journal, silent
+from backupmx.journal import silent
 from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.recipients import known
@@ -48,8 +48,8 @@ class Files:
     """Rules that could not be used and were skipped (rules.strict = false)."""
 
 
-def read_policy(config: Config, journal: Journal | None = None) -> Files:
-    """Everything the configuration names.  Raises ConfigTrouble.  `journal` hears of certificates that go bad later."""
+def read_policy(config: Config) -> Files:
+    """Everything the configuration names.  Raises ConfigTrouble."""
     errors: list[str] = []
 
     def attempt(read: Callable[[], _T], instead: _T) -> _T:
@@ -86,7 +86,7 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
         errors.extend(warnings)
     routes = attempt(lambda: read_routes(config), None)
     recipients = attempt(lambda: read_known(config), None)
-    tls = attempt(lambda: read_tls(config, journal), None)
+    tls = attempt(lambda: read_tls(config), None)
     relay_tls = attempt(lambda: read_relay_tls(config), TlsPolicies())
     ready = attempt(lambda: engines(config), Engines())
     attempt(lambda: milters.build(config, silent()), None)
@@ -96,7 +96,7 @@ def read_policy(config: Config, journal: Journal | None = None) -> Files:
     return Files(tables, routes, recipients, tls, relay_tls, ready, warnings)
 
 
-def read_all(path: Path, journal: Journal | None = None) -> tuple[Config, Files]:
+def read_all(path: Path) -> tuple[Config, Files]:
     """The configuration and every file it names.  Raises ConfigTrouble with the errors of all of them."""
     try:
         config = load(path)
@@ -109,7 +109,7 @@ def read_all(path: Path, journal: Journal | None = None) -> tuple[Config, Files]
             raise ConfigTrouble([*trouble.errors, *more.errors], trouble.rest) from None
         raise
     try:
-        return config, read_policy(config, journal)
+        return config, read_policy(config)
     except ConfigTrouble as trouble:
         raise ConfigTrouble(trouble.errors, config) from None
 
@@ -128,13 +128,13 @@ def read_known(config: Config) -> Known | None:
     return known.read(config.policy_path(recipients)) if recipients else None
 
 
-def read_tls(config: Config, journal: Journal | None) -> ServerTls | None:
+def read_tls(config: Config) -> ServerTls | None:
     smtp = config.smtp
     if not smtp.tls_chain_files:
         return None
     sni_map = config.policy_path(smtp.tls_sni_map) if smtp.tls_sni_map else None
     files = [config.policy_path(file) for file in smtp.tls_chain_files]
-    return ServerTls(files, sni_map, troubled=(journal or silent()).warned)
+    return ServerTls(files, sni_map)
 
 
 def read_relay_tls(config: Config) -> TlsPolicies:

@@ -21,6 +21,7 @@ from backupmx.check.run import build
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
+from backupmx.net.tls import ServerTls, kept
 from backupmx.operate import tally
 from backupmx.operate.descriptors import most_clients
 from backupmx.operate.loop import Told, report_to, run
@@ -57,7 +58,7 @@ async def _receive(
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     service = Service(
         smtp_settings(config, queue.body_folder, most_clients(config.smtp, journal)), intake.accept, admission(files),
-        journal=journal, anvil=anvil, resolver=resolver, tls=files.tls,
+        journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
     door = Door(service)
@@ -68,14 +69,14 @@ async def _receive(
         publishing = tasks.create_task(publisher.run())
         while await told.word() == "reload":
             try:
-                config, files = read_all(config.path, journal)
+                config, files = read_all(config.path)
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
                 continue
             journal.clear("engine")  # the new policy's engines are asked before they are called away
             journal.clear("reload")
             intake.policy = policy(config, files, resolver, journal)
-            service.admission, service.tls = admission(files), files.tls
+            service.admission, service.tls = admission(files), certificates(files, journal, service.tls)
         await door.stop(config.smtp.stop_timeout)
         publishing.cancel()
     await resolver.close()
@@ -105,6 +106,13 @@ def engines(policy: Policy) -> Iterable[EngineState]:
 
 def admission(files: Files) -> Admission:
     return Admission(files.routes, files.known, postmaster=files.routes.postmaster)
+
+
+def certificates(files: Files, journal: Journal, old: ServerTls | None = None) -> ServerTls | None:
+    """What STARTTLS shows; `journal` hears of files that go bad later."""
+    if tls := kept(old, files.tls):
+        tls.troubled = journal.warned
+    return tls
 
 
 def smtp_settings(config: Config, spool_folder: str, most_connections: int = 0) -> SmtpSettings:

@@ -45,6 +45,7 @@ NO_RECIPIENTS = Reply(554, "5.5.1", "Error: no valid recipients")
 TOO_MANY = Reply(452, "4.5.3", "Error: too many recipients")
 TOO_BIG = Reply(552, "5.3.4", "Error: message file too big")
 TLS_ACTIVE = Reply(554, "5.5.1", "Error: TLS already active")
+TLS_UNASKED = Reply(500, "5.5.2", "Error: this port speaks SMTP, TLS begins with STARTTLS")
 BUG = Reply(451, "4.3.0", "Error: internal trouble, try again later")
 
 HELO_SYNTAX = Reply(501, "5.5.4", "Syntax: HELO hostname")

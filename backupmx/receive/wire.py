@@ -53,6 +53,9 @@ _LAST_WORDS = 10.0
 _REPLIES = 100
 """Replies in one write; more are not made before the transport says whether the client reads."""
 
+_HANDSHAKE = b"\x16\x03"
+"""How a ClientHello begins (RFC 8446 5.1): it may have no line end that we would answer to."""
+
 _UNKNOWN: Verb = ("UNKNOWN", lambda session, argument: command.UNKNOWN)
 _NOTHING: Verb = ("UNKNOWN", lambda session, argument: command.BAD_SYNTAX)
 _TOO_LONG: Verb = ("UNKNOWN", lambda session, argument: command.TOO_LONG)
@@ -167,6 +170,10 @@ class Wire(SMTP):
                 self.take_content(data)
                 return
             self._buffer += data
+            if self._verb == "CONNECT" and self._buffer.startswith(_HANDSHAKE):
+                self.service.journal.tls_failed(self.client, "a handshake without STARTTLS")
+                self._last_word(command.TLS_UNASKED)
+                return
             if not self._busy and not self._choked:
                 self._commands()
             elif len(self._buffer) > PIPELINE_LIMIT and self.transport is not None:
