@@ -111,6 +111,8 @@ class Smtp(Section):
     """A sender whose domain has no MX and no address is put off, 450 4.1.8 (Postfix: reject_unknown_sender_domain)."""
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Rate and connection limits do not apply to these networks (Postfix: mynetworks)."""
+    forbid_bare_newline: Literal["normalize", "reject"] = "normalize"
+    """Lines that end in LF alone: made CR LF, or refused, limit_exceptions aside (Postfix has the same name)."""
     tls_chain_files: tuple[str, ...] = ()
     """Private key and certificate chain, PEM, in this order or in one file; empty: no STARTTLS."""
     tls_sni_map: str = ""

@@ -175,14 +175,16 @@ class Journal:
         sender: str = "",
         recipient: str = "",
         queue_id: str = "NOQUEUE",
+        setting: str = "",
     ) -> None:
-        """A command or a message got 4xx or 5xx.  `stage` is CONNECT, HELO, MAIL, RCPT, DATA or END-OF-MESSAGE."""
+        """A command or a message got 4xx or 5xx.  `stage` is CONNECT, HELO, MAIL, RCPT, DATA or END-OF-MESSAGE.
+        `setting`: the limit that was reached, "smtp.recipient_limit=1000"; it stands at the end, in brackets."""
         to = f" to=<{recipient}>" if recipient else ""
         who = f"from=<{sender}>{to} proto={client.protocol} helo=<{client.helo}>"
-        text = f"{queue_id}: reject: {stage} from {client}: {reply}; {who}"
+        text = f"{queue_id}: reject: {stage} from {client}: {reply}; {who}{f' [{setting}]' if setting else ''}"
         self._write(
-            "refused", "smtpd", text,
-            queue_id=queue_id, stage=stage, client=str(client), reply=str(reply), sender=sender, recipient=recipient,
+            "refused", "smtpd", text, queue_id=queue_id, stage=stage, client=str(client), reply=str(reply),
+            sender=sender, recipient=recipient, setting=setting,
         )  # fmt: skip
 
     def bug(self, where: str, error: BaseException) -> None:

@@ -131,6 +131,7 @@ def smtp_settings(config: Config, spool_folder: str, most_connections: int = 0) 
         client_recipient_rate_limit=smtp.client_recipient_rate_limit,
         client_new_tls_session_rate_limit=smtp.client_new_tls_session_rate_limit,
         limit_exceptions=smtp.limit_exceptions,
+        reject_bare_newline=smtp.forbid_bare_newline == "reject",
         spool_folder=spool_folder,
         min_free=config.queue.min_free,
     )

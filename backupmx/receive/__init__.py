@@ -4,9 +4,10 @@ intake    accept(): from the final dot to our 250, the first story
 assess    what becomes of a message before it rests: its steps 1 to 6, for `explain` too
 added     milter_header_checks on what milters write
 session   one SMTP dialogue: what each verb means
+transfer  its content, by DATA or BDAT, to our reply
 wire      the connection below it, a subclass of aiosmtpd's SMTP
 command   the arguments of MAIL and RCPT, and the replies                    pure
-data      DATA in chunks: dot-unstuffing, line ends, the end                 pure
+data      content in pieces: dot-unstuffing, line ends, the end              pure
 spool     content while it comes in: in memory, then in a file
 admit     at connection, MAIL and RCPT: is this ours, does this person exist pure
 sender    could mail to this sender be delivered? The DNS is asked

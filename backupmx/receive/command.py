@@ -1,6 +1,6 @@
-"""Pure.  command: the arguments of MAIL and RCPT, and the replies that are always the same.
+"""Pure.  command: the arguments of MAIL, RCPT and BDAT, and the replies that are always the same.
 
-`mail` and `rcpt` take what stands after the verb and give a value, or the
+`mail`, `rcpt` and `bdat` take what stands after the verb and give a value, or the
 Reply that says what is wrong with it, in Postfix's words (smtpd.c) with its
 codes.  Parameters are those that EHLO offers: SIZE (RFC 1870), BODY (6152),
 SMTPUTF8 (6531), RET, ENVID, NOTIFY, ORCPT (3461).  As Postfix does, we take
@@ -20,6 +20,7 @@ from backupmx.mail.reply import Reply
 
 _DIGITS = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4: up to 20 digits
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})+")  # RFC 3461 section 4; Postfix takes small letters too
+_CHUNK = re.compile(rb"([0-9]{1,18})(?:[ \t]+(LAST))?", re.IGNORECASE)  # more octets than 18 digits say do not come
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
 _ORCPT = re.compile(r"([A-Za-z0-9-]+);(.+)", re.DOTALL)
 # RFC 6533 section 3: utf-8-addr-xtext, and what an address in UTF-8 may hold unencoded.
@@ -44,6 +45,10 @@ NEED_RCPT = Reply(503, "5.5.1", "Error: need RCPT command")
 NO_RECIPIENTS = Reply(554, "5.5.1", "Error: no valid recipients")
 TOO_MANY = Reply(452, "4.5.3", "Error: too many recipients")
 TOO_BIG = Reply(552, "5.3.4", "Error: message file too big")
+RCPT_AFTER_BDAT = Reply(503, "5.5.1", "Error: RCPT after BDAT")
+DATA_AFTER_BDAT = Reply(503, "5.5.1", "Error: DATA after BDAT")
+NULL_BDAT = Reply(551, "5.7.1", "Null BDAT request")
+CHUNK_TOO_BIG = Reply(552, "5.3.4", "Chunk exceeds message size limit")
 TLS_ACTIVE = Reply(554, "5.5.1", "Error: TLS already active")
 TLS_UNASKED = Reply(500, "5.5.2", "Error: this port speaks SMTP, TLS begins with STARTTLS")
 BUG = Reply(451, "4.3.0", "Error: internal trouble, try again later")
@@ -53,6 +58,7 @@ EHLO_SYNTAX = Reply(501, "5.5.4", "Syntax: EHLO hostname")
 QUIT_SYNTAX = Reply(501, "5.5.4", "Syntax: QUIT")
 RSET_SYNTAX = Reply(501, "5.5.4", "Syntax: RSET")
 DATA_SYNTAX = Reply(501, "5.5.4", "Syntax: DATA")
+BDAT_SYNTAX = Reply(521, "5.5.4", "Syntax: BDAT count [LAST]")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address [SMTPUTF8]")
 STARTTLS_SYNTAX = Reply(501, "5.5.4", "Syntax: STARTTLS")
 MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
@@ -114,6 +120,12 @@ def rcpt(argument: bytes, smtputf8: bool) -> Recipient | Reply:
             return result
         asked = result
     return asked
+
+
+def bdat(argument: bytes) -> tuple[int, bool] | Reply:
+    """What follows BDAT -> (octets of the chunk, whether it is the last) (RFC 3030 section 2)."""
+    match = _CHUNK.fullmatch(argument)
+    return (int(match[1]), match[2] is not None) if match else BDAT_SYNTAX
 
 
 def _mail_parameter(asked: Mail, parameter: str, size_limit: int) -> Mail | Reply:

@@ -43,6 +43,8 @@ class SmtpSettings:
     client_new_tls_session_rate_limit: int = 0
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Networks to which the limits of connections and rates and error_delay do not apply."""
+    reject_bare_newline: bool = False
+    """Refuse lines that end in LF alone, but for limit_exceptions (Postfix smtpd_forbid_bare_newline = reject)."""
     spool_folder: str = ""
     """Where content beyond `spool_above` is written while it comes in; "": it stays in memory."""
     spool_above: int = 1 << 20
@@ -54,6 +56,12 @@ class SmtpSettings:
 DATA_RATE = 500.0
 """Octets a second that DATA must make on the whole (Postfix smtpd_min_data_rate): who sends an octet a minute
 to hold a connection has `timeout` in all, not `timeout` an octet."""
+
+OVERSHOOT = 1000
+"""Recipients beyond recipient_limit that are no error yet (Postfix smtpd_recipient_overshoot_limit)."""
+
+SWALLOWED = 2
+"""A chunk of so many times message_size_limit is read and dropped; at a larger one we hang up instead."""
 
 PIPELINE_LIMIT = 64 << 10
 """Octets of commands a client may send ahead while one of them is at work; then it is not read from."""

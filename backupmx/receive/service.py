@@ -155,5 +155,6 @@ def _rates(settings: SmtpSettings) -> dict[Rate, tuple[str, str, int]]:
 def _ehlo(settings: SmtpSettings, starttls: bool) -> bytes:
     offers = [settings.hostname, "PIPELINING", f"SIZE {settings.message_size_limit or ''}".rstrip()]
     offers += ["STARTTLS"] if starttls else []
-    offers += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN"]
-    return "".join(f"250-{offer}\r\n" for offer in offers).encode() + b"250 SMTPUTF8\r\n"
+    offers += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"]
+    last = f"250 LIMITS RCPTMAX={settings.recipient_limit}\r\n"
+    return ("".join(f"250-{offer}\r\n" for offer in offers) + last).encode()

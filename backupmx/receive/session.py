@@ -1,23 +1,17 @@
 """session: one SMTP dialogue.  SMTP <-> our nouns, and nothing else.
 
+    HELO, EHLO, STARTTLS      who talks, and how
     MAIL, RCPT ─► admit ─► 250, or the refusal that costs nobody a bounce
-    DATA ─► Unstuffing ─► Body ─► the final dot ─► accept() ─► our reply
+    DATA, BDAT                the content: transfer.py
+    NOOP, VRFY, HELP ...      talk, counted
 
-The wire brings commands and content; this class says what each means.  The
-state of a transaction lasts from MAIL to the final dot, RSET, HELO, EHLO or
-STARTTLS, whatever the reply was (RFC 5321 4.1.1.4): a second message cannot
-inherit the first one's recipients.
-
-Trouble
-    QueueTrouble, OSError   the disk: 451 or 452, nothing was promised.
-    any other exception     a bug: the wire says 451 4.3.0.
+The wire brings commands and content; this class says what each means.
 
 Standards: RFC 5321; 1870 SIZE, 3207 STARTTLS, 3461 DSN, 6152 8BITMIME, 6531
-SMTPUTF8.  BDAT (3030) and AUTH (4954) are not offered.
+SMTPUTF8, 9422 LIMITS.  AUTH (4954) is not offered.
 """
 
 import asyncio
-import errno
 import re
 import ssl
 from typing import Any, ClassVar
@@ -25,26 +19,25 @@ from typing import Any, ClassVar
 from aiosmtpd.smtp import syntax
 
 from backupmx.mail.address import Malformed, parse_path
-from backupmx.mail.envelope import Client, Envelope, Recipient
+from backupmx.mail.envelope import Client, Recipient
 from backupmx.mail.reply import Reply
-from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
+from backupmx.queue.entry import QueueFull, new_id
 from backupmx.receive import command
 from backupmx.receive.anvil import Rate
-from backupmx.receive.data import Unstuffing
-from backupmx.receive.limits import DATA_RATE
+from backupmx.receive.limits import OVERSHOOT
 from backupmx.receive.sender import Doubt, Senders
 from backupmx.receive.service import Service
-from backupmx.receive.spool import Body, room
-from backupmx.receive.wire import Answer, Wire, line
+from backupmx.receive.spool import room
+from backupmx.receive.transfer import Transfer
+from backupmx.receive.wire import Answer, line
 
 # Postfix neuters these in HELO names (smtpd.c NEUTER_CHARACTERS); control bytes and non-ASCII are in no name either.
 _UNFIT = re.compile(r"[^!#-'*-:=?A-\[\]-~]")
 
 
-class Session(Wire):
+class Session(Transfer):
     """The verbs.  Those of aiosmtpd that are overridden, and why
 
-    smtp_DATA        holds the message in memory three times, refuses long lines, passes bare CR and LF on
     smtp_MAIL, RCPT  parse with email._header_value_parser; know no DSN, no null sender
     smtp_STARTTLS    has no limit of time
     smtp_HELO, EHLO, NOOP, RSET, QUIT, VRFY
@@ -52,20 +45,16 @@ class Session(Wire):
     """
 
     def __init__(self, service: Service, pattern: dict[str, Any]) -> None:
-        super().__init__(service, pattern)
-        self._junk = 0
-        self._unstuffing: Unstuffing | None = None
-        self._body: Body | None = None
-        self._forget()
-
-    def _forget(self) -> None:
-        """No transaction."""
-        self._mail: command.Mail | None = None
         self._doubt: Doubt | None = None
         self._doubting: asyncio.Task[None] | None = None
-        self._recipients: list[Recipient] = []
-        self._rejected = False
-        self._queue_id = ""
+        self._overshoot = 0
+        super().__init__(service, pattern)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._doubt = None
+        self._doubting = None
+        self._overshoot = 0
 
     # Hello and goodbye
 
@@ -127,7 +116,7 @@ class Session(Wire):
             self.client = Client(self.client.address, self.client.port, self.client.name, tls=tls)
             self.service.journal.secured(self.client)
             if not tls.resumed and self.service.exceeds(Rate.NEW_TLS, self):
-                self._last_word(self._named_reply(421, "4.7.0", f"Error: too many new TLS sessions from {self.client}"))
+                self._last_word(self.named_reply(421, "4.7.0", f"Error: too many new TLS sessions from {self.client}"))
 
     # Talk
 
@@ -179,7 +168,7 @@ class Session(Wire):
     def smtp_MAIL(self, argument: bytes) -> Answer:
         if not self.client.helo:
             return command.HELO_FIRST
-        if self._mail is not None:
+        if self._mail is not None or self._in_chunks:
             return command.NESTED_MAIL
         if self._naming is not None:
             return self._mail_when_named(self._naming, argument)
@@ -241,6 +230,8 @@ class Session(Wire):
     @syntax("RCPT TO: <address>", extended=" [SP <mail-parameters>]")
     def smtp_RCPT(self, argument: bytes) -> Answer:
         mail, service = self._mail, self.service
+        if self._in_chunks:
+            return command.RCPT_AFTER_BDAT
         if mail is None:
             return command.NEED_MAIL if self.client.helo else command.HELO_FIRST
         if self._doubting is not None:
@@ -255,8 +246,7 @@ class Session(Wire):
         if "@" not in asked.address:
             asked = Recipient(service.admission.resolve(asked.address), asked.notify, asked.orcpt)
         if len(self._recipients) >= service.settings.recipient_limit:
-            service.journal.refused("RCPT", self.client, command.TOO_MANY, sender=mail.sender, recipient=asked.address)
-            return line(command.TOO_MANY)  # as bytes: no error of the client's (smtpd_recipient_overshoot_limit)
+            return self._too_many(mail.sender, asked.address)
         doubt, refusal = self._doubt, service.admission.recipient(self.client, mail.sender, asked.address)
         if doubt is not None and (doubt.certain or refusal is None):
             refusal = doubt.reply
@@ -270,91 +260,22 @@ class Session(Wire):
         self._recipients.append(asked)
         return command.RCPT_OK
 
-    @syntax("DATA")
-    def smtp_DATA(self, argument: bytes) -> Answer:
-        if argument:
-            return command.DATA_SYNTAX
-        if not self.client.helo:
-            return command.HELO_FIRST
-        if not self._recipients:
-            return command.NO_RECIPIENTS if self._rejected else command.NEED_RCPT
-        settings = self.service.settings
-        path = f"{settings.spool_folder}/{self._queue_id}.in" if settings.spool_folder else ""
-        self._body = Body(path, settings.spool_above, self.service.pool, self.read_on, floor=settings.min_free)
-        self._unstuffing = Unstuffing()
-        self.in_content = True
-        return command.GO_AHEAD
-
-    # Content
-
-    def take_content(self, data: bytes) -> None:
-        unstuffing, body, settings = self._unstuffing, self._body, self.service.settings
-        assert unstuffing is not None
-        assert body is not None
-        self.deadline = min(self.loop.time() + settings.timeout, self.deadline + len(data) / DATA_RATE)
-        piece, rest = unstuffing.feed(data)
-        if settings.message_size_limit and body.size + len(piece) > settings.message_size_limit:
-            body.discard()  # it still counts; the client hears of it at the end (RFC 1870 6.3)
-        go_on = body.add(piece)
-        if rest is not None:
-            self._unstuffing = self._body = None
-            self.end_content(rest, self._deliver(self._envelope(), body, self._queue_id))
-            self._forget()
-        elif not go_on and self.transport is not None:
-            self.transport.pause_reading()
-
-    def lose_content(self) -> None:
-        if self._body is not None:
-            self._body.discard()
-        self._unstuffing = self._body = None
-
-    def _envelope(self) -> Envelope:
-        mail = self._mail
-        assert mail is not None
-        return Envelope(mail.sender, tuple(self._recipients), mail.body, mail.smtputf8, mail.ret, mail.envid)
-
-    async def _deliver(self, envelope: Envelope, body: Body, queue_id: str) -> Reply:
-        """The final dot has come: what becomes of the message, and our reply."""
-        limit = self.service.settings.message_size_limit
-        if limit and body.size > limit:
-            reply = command.TOO_BIG
-            self.service.journal.refused(
-                "END-OF-MESSAGE", self.client, reply, sender=envelope.sender,
-                recipient=envelope.recipients[0].address, queue_id=queue_id,
-            )  # fmt: skip
-        else:
-            reply = await self._accept(envelope, body, queue_id)
-        if reply.code < 300:
-            self.errors = self._junk = 0
-        else:
-            self._refused["DATA"] = self._refused.get("DATA", 0) + 1
-            self.errors += 1
-        return reply
-
-    async def _accept(self, envelope: Envelope, body: Body, queue_id: str) -> Reply:
-        try:
-            content = await body.finish()
-        except OSError as error:
-            body.discard()
-            self.service.journal.queue_trouble(f"spool: {error}")
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            return QueueFull.reply if full else QueueTrouble.reply
-        try:
-            reply = await self.service.accept(self.client, envelope, content, queue_id)
-        except QueueTrouble as trouble:
-            reply = trouble.reply
-            if type(trouble) not in (QueueTrouble, QueueFull):
-                return reply  # a kind that cannot say whether the commit was made: the file waits for the sweep
-        # Not after any other exception either: a bug behind the commit must not take the queue's file away.
-        body.discard()
-        return reply
+    def _too_many(self, sender: str, recipient: str) -> Answer:
+        """RFC 5321 4.5.3.1.10.  No error of the client's, unless it never stops (smtpd_recipient_overshoot_limit)."""
+        setting = f"smtp.recipient_limit={self.service.settings.recipient_limit}"
+        self.service.journal.refused(
+            "RCPT", self.client, command.TOO_MANY, sender=sender, recipient=recipient, setting=setting
+        )
+        self._overshoot += 1
+        return command.TOO_MANY if self._overshoot > OVERSHOOT else line(command.TOO_MANY)
 
     _METHODS: ClassVar = {
         b"HELO": smtp_HELO,
         b"EHLO": smtp_EHLO,
         b"MAIL": smtp_MAIL,
         b"RCPT": smtp_RCPT,
-        b"DATA": smtp_DATA,
+        b"DATA": Transfer.smtp_DATA,
+        b"BDAT": Transfer.smtp_BDAT,
         b"RSET": smtp_RSET,
         b"NOOP": smtp_NOOP,
         b"QUIT": smtp_QUIT,
@@ -362,7 +283,7 @@ class Session(Wire):
         b"HELP": help,
         b"STARTTLS": smtp_STARTTLS,
         b"AUTH": no_auth,
-        **dict.fromkeys((b"EXPN", b"BDAT", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"), not_done),
+        **dict.fromkeys((b"EXPN", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"), not_done),
         **dict.fromkeys((b"GET", b"POST", b"CONNECT"), other_protocol),
     }
     verbs: ClassVar = {word: (word.decode(), method) for word, method in _METHODS.items()}

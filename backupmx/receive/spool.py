@@ -69,7 +69,19 @@ class Body:
             return True
         if self._writing is None and self._waiting >= _BLOCK:
             self._write()
-        return self._waiting < _BEHIND
+        return not self.behind
+
+    @property
+    def behind(self) -> bool:
+        """The disk is slower than the client."""
+        return self._waiting >= _BEHIND
+
+    async def caught_up(self) -> None:
+        """Returns when the client may go on.  Raises OSError when what it sent could not be written."""
+        while self._writing is not None and self.behind:
+            await asyncio.wait([self._writing])
+        if self._trouble is not None:
+            raise self._trouble
 
     async def finish(self) -> Content:
         """All of it.  Raises OSError when it could not be written."""

@@ -1,11 +1,12 @@
 """wire: one client's connection.  Bytes in, commands and content out; replies in, bytes out.
 
-    bytes ─► _commands ─► smtp_VERB ─► reply, in one write for all that came together
-      └ in DATA ─► take_content
+    bytes ─► _work ─► smtp_VERB ─► reply, in one write for all that came together
+               └ in DATA and BDAT ─► take_content
 
 A verb answers at once with its reply, or gives an awaitable when it has to
 wait (STARTTLS, the end of DATA).  While that runs, what the client sends is
-kept and not looked at.  What the verbs do is session.py's.
+kept and not looked at.  What the verbs do is session.py's, what content is
+transfer.py's.
 
 What a client can do to us
     hang up             what runs for it goes on; its reply goes nowhere
@@ -59,6 +60,7 @@ _HANDSHAKE = b"\x16\x03"
 _UNKNOWN: Verb = ("UNKNOWN", lambda session, argument: command.UNKNOWN)
 _NOTHING: Verb = ("UNKNOWN", lambda session, argument: command.BAD_SYNTAX)
 _TOO_LONG: Verb = ("UNKNOWN", lambda session, argument: command.TOO_LONG)
+_BARE_LF: Verb = ("UNKNOWN", lambda session, argument: session.bare_lf_command())
 
 
 class Wire(SMTP):
@@ -91,6 +93,7 @@ class Wire(SMTP):
         self.deadline = math.inf
         self.in_content = False
         self.parting = False  # our last word is said
+        self.strict = False  # a line ends in CR LF and in nothing else
         self.errors = 0
         self._buffer = b""
         self._busy = False  # a verb has not answered yet
@@ -115,19 +118,18 @@ class Wire(SMTP):
         # _closed: StreamReaderProtocol's future, which all sessions would share.
         return vars(made) | {"_closed": None}
 
-    def take_content(self, data: bytes) -> None:
-        """Bytes that came while `in_content`."""
+    def take_content(self, data: bytes, at: int) -> tuple[int, Answer | None]:
+        """What came while `in_content`, from `at` on.  -> where it ends, and the reply to it; None: more is to come."""
         raise NotImplementedError
 
     def lose_content(self) -> None:
         """The client is gone; what it had not finished is forgotten."""
         raise NotImplementedError
 
-    def end_content(self, rest: bytes, answer: Later) -> None:
-        """Content is complete and `rest` follows it; `answer` will be the reply."""
-        self.in_content = False
-        self._buffer = rest
-        self._wait_for(answer)
+    @property
+    def unfinished(self) -> bool:
+        """A message is coming in."""
+        return self.in_content
 
     # The connection
 
@@ -140,13 +142,14 @@ class Wire(SMTP):
         self.deadline = now + service.settings.timeout
         name = service.names.known(peer[0], now)
         self.client = Client(peer[0], peer[1], name or "unknown")
+        self.strict = service.settings.reject_bare_newline and peer[0] not in service.spared
         if name is None:
             self._naming = service.spawn(self._find_name())
         else:
             service.journal.connected(self.client)
         too_many = service.enter(self)
         if service.stopping:
-            self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
+            self._last_word(self.named_reply(421, "4.3.2", "Server shutting down"))
         elif too_many is not None:
             self._refuse(too_many)
         elif refusal := service.admission.connect(self.client):
@@ -165,21 +168,14 @@ class Wire(SMTP):
     def data_received(self, data: bytes) -> None:
         if self.parting:
             return
-        try:
-            if self.in_content:
-                self.take_content(data)
-                return
-            self._buffer += data
-            if self._verb == "CONNECT" and self._buffer.startswith(_HANDSHAKE):
-                self.service.journal.tls_failed(self.client, "a handshake without STARTTLS")
-                self._last_word(command.TLS_UNASKED)
-                return
-            if not self._busy and not self._choked:
-                self._commands()
-            elif len(self._buffer) > PIPELINE_LIMIT and self.transport is not None:
-                self.transport.pause_reading()
-        except Exception as error:  # the verbs' own are caught in _obey: this one leaves us out of step
-            self._last_word(self._bug(error))
+        self._buffer += data
+        if self._verb == "CONNECT" and self._buffer.startswith(_HANDSHAKE):
+            self.service.journal.tls_failed(self.client, "a handshake without STARTTLS")
+            self._last_word(command.TLS_UNASKED)
+        elif not self._busy and not self._choked:
+            self._work()
+        elif len(self._buffer) > PIPELINE_LIMIT and self.transport is not None:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool | None:
         """The client will say no more.  It may still listen: what it said is answered first."""
@@ -193,9 +189,8 @@ class Wire(SMTP):
         self.transport = None
         self._buffer = b""
         self.service.leave(self)
-        if self.in_content:
-            self.in_content = False
-            self.lose_content()
+        self.in_content = False
+        self.lose_content()
         journal = self.service.journal
         if self._naming is not None:
             journal.connected(self.client)
@@ -218,12 +213,12 @@ class Wire(SMTP):
             self.abort()
             return
         self.service.journal.timed_out(self.client, self._verb)
-        self._last_word(self._named_reply(421, "4.4.2", "Error: timeout exceeded"))
+        self._last_word(self.named_reply(421, "4.4.2", "Error: timeout exceeded"))
 
     def stop(self) -> None:
         """We are told to stop: at a command border this is the end; a message that comes in is finished."""
-        if not self._busy and not self.in_content and not self.parting:
-            self._last_word(self._named_reply(421, "4.3.2", "Server shutting down"))
+        if not self._busy and not self.unfinished and not self.parting:
+            self._last_word(self.named_reply(421, "4.3.2", "Server shutting down"))
 
     def abort(self) -> None:
         """The time for ending well is over."""
@@ -256,47 +251,74 @@ class Wire(SMTP):
         self.service.journal.refused("CONNECT", self.client, reply)
         self._last_word(reply)
 
-    def _named_reply(self, code: int, status: str, text: str) -> Reply:
+    def bare_lf(self) -> Reply:
+        """smtp.forbid_bare_newline = "reject", in Postfix's words."""
+        reply = self.named_reply(550, "5.5.2", "Error: bare <LF> received")
+        self.service.journal.refused(self._verb, self.client, reply, setting="smtp.forbid_bare_newline=reject")
+        return reply
+
+    def bare_lf_command(self) -> Reply:
+        """Whose commands end so may be somebody whom another server made talk to us: out of step, so it ends."""
+        self.parting = True
+        return self.bare_lf()
+
+    def named_reply(self, code: int, status: str, text: str) -> Reply:
         """Postfix names itself in replies that end a session."""
         return Reply(code, status, f"{self.service.settings.hostname} {text}")
 
-    # Commands
+    # Commands and content
 
-    def _commands(self) -> None:
-        """Obey every whole command that is here, as long as each is answered at once."""
-        replies: list[bytes] = []
-        at = 0
-        while not (self._busy or self.parting or self._choked or self.in_content):
-            end = self._buffer.find(b"\n", at)
-            if end < 0:
-                break
-            replies.append(self._obey(self._buffer[at:end]))
-            at = end + 1
-            if len(replies) == _REPLIES and self.transport is not None:
-                self.transport.write(b"".join(replies))
-                replies = []
-        self._buffer = self._buffer[at:]
+    def _work(self) -> None:
+        """Take everything that is here, as long as each command and each content is answered at once."""
+        try:
+            replies = self._answers()
+        except Exception as error:  # the verbs' own are caught in _obey: this one leaves us out of step
+            self._last_word(self._bug(error))
+            return
         if self.transport is None:
             return
         if replies:
             self.transport.write(b"".join(replies))
         if self.parting:
             self._part()
-        elif self.in_content:
-            if self._buffer:
-                content, self._buffer = self._buffer, b""
-                self.take_content(content)
-        elif len(self._buffer) > self.service.settings.line_length_limit and not self._busy and not self._choked:
+        elif self._buffer and not self._busy and not self._choked and self._is_overlong(self._buffer):
             self._overlong, self._buffer = True, b""
+        elif self.service.stopping:
+            self.stop()
+
+    def _answers(self) -> list[bytes]:
+        replies: list[bytes] = []
+        buffer, at = self._buffer, 0
+        while at < len(buffer) and not (self._busy or self.parting or self._choked):
+            if self.in_content:
+                at, answer = self.take_content(buffer, at)
+                if answer is None:
+                    break
+                replies.append(self._reply_to(answer))
+            else:
+                end = buffer.find(b"\n", at)
+                if end < 0:
+                    break
+                replies.append(self._obey(buffer[at:end]))
+                at = end + 1
+            if len(replies) >= _REPLIES and self.transport is not None:
+                self.transport.write(b"".join(replies))
+                replies = []
+        self._buffer = buffer[at:]
+        return replies
+
+    def _is_overlong(self, command_line: bytes) -> bool:
+        return len(command_line) > self.service.settings.line_length_limit
 
     def _obey(self, command_line: bytes) -> bytes:
         """One command; b"" when its reply comes later."""
-        settings = self.service.settings
-        self.deadline = self.loop.time() + settings.timeout
+        self.deadline = self.loop.time() + self.service.settings.timeout
         words = command_line.split(None, 1)
-        if self._overlong or len(command_line) > settings.line_length_limit:
+        if self._overlong or self._is_overlong(command_line):
             self._overlong = False
             verb, method = _TOO_LONG
+        elif self.strict and command_line[-1:] != b"\r":
+            verb, method = _BARE_LF
         else:
             verb, method = self.verbs.get(words[0].upper(), _UNKNOWN) if words else _NOTHING
         self._verb = verb
@@ -305,8 +327,12 @@ class Wire(SMTP):
             answer = method(self, words[1].rstrip() if len(words) > 1 else b"")
         except Exception as error:
             answer = self._bug(error)
+        return self._reply_to(answer)
+
+    def _reply_to(self, answer: Answer) -> bytes:
+        """What goes out now; b"" when it comes later."""
         if isinstance(answer, bytes):
-            return answer if self.errors <= settings.hard_error_limit else self._after_error(answer)
+            return answer if self.errors <= self.service.settings.hard_error_limit else self._after_error(answer)
         if isinstance(answer, Reply):
             return self._worded(answer)
         self._wait_for(answer)
@@ -322,9 +348,11 @@ class Wire(SMTP):
     def _after_error(self, reply: bytes) -> bytes:
         """After some errors the client waits, after too many it goes (smtpd_soft_error_limit, hard)."""
         settings = self.service.settings
+        if self.parting:
+            return reply
         if self.errors > settings.hard_error_limit:
             self.parting = True
-            return reply + line(self._named_reply(421, "4.7.0", "Error: too many errors"))
+            return reply + line(self.named_reply(421, "4.7.0", "Error: too many errors"))
         spared = not settings.error_delay or self.client.address in self.service.spared
         if spared or self.errors < settings.soft_error_limit:
             return reply
@@ -359,8 +387,8 @@ class Wire(SMTP):
         """After a pause: the commands that came meanwhile, or the end."""
         if self.service.stopping:
             self.stop()
-        elif self._buffer and not self._busy and not self.in_content:
-            self._commands()
+        if self._buffer and not (self._busy or self._choked or self.parting):
+            self._work()
         if self._busy or self._choked or self.parting or self.transport is None or self.transport.is_closing():
             return
         if self._eof:

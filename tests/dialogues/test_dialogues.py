@@ -1,9 +1,11 @@
 """Dialogues as scripts: tests/dialogues/*.smtp, played against a real door.
 
-    # text          a comment; `# set: NAME=VALUE` sets a setting, `# known: LINE` a line of relay_recipients
+    # text          a comment; `# set: NAME=VALUE` sets a setting, `# known: LINE` a line of relay_recipients,
+                    `# spared: none` takes loopback out of limit_exceptions
     C: text         the client sends text and CR LF; lines that follow each other go in one write
     c: text         the client sends exactly this, \\r \\n \\0 \\xNN as in Python
     C*N: text       the same line N times
+    b: text         the client sends BDAT, how many octets, and these; B: the last chunk
     S: 250 2.1.0 Ok the server's next reply, exactly; "..." stands for any text
     S: 5xx          a reply of this class
     S: closed       the server closes the connection
@@ -17,6 +19,7 @@ write, and every octet in a write of its own.
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +27,7 @@ from backupmx.recipients.known import parse
 from tests.receive.doors import PATIENCE, Recorder, Running, Talk, running
 
 SCRIPTS = {path.stem: path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.smtp"))}
-STEP = re.compile(r"(C|c|S|A)(?:\*(\d+))?:(?: (.*))?")
+STEP = re.compile(r"([CcSAbB])(?:\*(\d+))?:(?: (.*))?")
 SETTING = re.compile(r"^# set: (\w+)=(\d+)$", re.MULTILINE)
 KNOWN = re.compile(r"^# known: (.*)$", re.MULTILINE)
 
@@ -34,7 +37,9 @@ KNOWN = re.compile(r"^# known: (.*)$", re.MULTILINE)
 async def test_dialogue(script: str, how: str) -> None:
     """The server answers as the script says, however the client's bytes are cut."""
     text = SCRIPTS[script]
-    settings = {name: int(value) for name, value in SETTING.findall(text)}
+    settings: dict[str, Any] = {name: int(value) for name, value in SETTING.findall(text)}
+    if "# spared: none" in text:
+        settings |= {"limit_exceptions": (), "error_delay": 0}
     known = KNOWN.findall(text)
     async with running(known=parse("\n".join(known), "known") if known else None, **settings) as door:
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
@@ -53,8 +58,8 @@ async def play(text: str, talk: Talk, door: Running, *, octets: bool) -> None:
             assert not line or line.startswith("#"), f"line {number}: {line!r} is no step"
             continue
         who, times, words = match[1], int(match[2] or 1), match[3] or ""
-        if who in "Cc":
-            waiting += (words.encode() + b"\r\n" if who == "C" else unescaped(words)) * times
+        if who in "CcbB":
+            waiting += sent(who, words) * times
             continue
         waiting = await send(talk, waiting, octets)
         if who == "A":
@@ -63,6 +68,13 @@ async def play(text: str, talk: Talk, door: Running, *, octets: bool) -> None:
         for _ in range(times):
             await expect(talk, words, number)
     await send(talk, waiting, octets)
+
+
+def sent(how: str, words: str) -> bytes:
+    if how == "C":
+        return words.encode() + b"\r\n"
+    octets = unescaped(words)
+    return octets if how == "c" else b"BDAT %d%s\r\n" % (len(octets), b" LAST" if how == "B" else b"") + octets
 
 
 async def expect(talk: Talk, words: str, number: int) -> None:

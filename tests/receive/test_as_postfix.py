@@ -1,7 +1,9 @@
 """What clients read from us is what they read from Postfix, word for word, where we do not differ on purpose."""
 
 import asyncio
+import re
 import smtplib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +49,30 @@ SCRIPTS = [
 ]  # fmt: skip
 
 
+EHLO, FROM, TO = (f"{script[-1]}\r\n".encode() for script in (HELLO, MAIL, RCPT))
+BEGUN = EHLO + FROM + TO
+LARGE = b"BDAT 52428801\r\n" + b"x" * 52428801
+STREAMS = [
+    BEGUN + b"BDAT 3\r\na\r\nBDAT 3\r\nb\r\nBDAT 0 LAST\r\n" + FROM + b"QUIT\r\n",
+    BEGUN + b"BDAT 0 LAST\r\nQUIT\r\n",
+    BEGUN + b"BDAT 0\r\nBDAT 0\r\nBDAT 0 LAST\r\nQUIT\r\n",
+    EHLO + b"BDAT 0\r\nBDAT 0 LAST\r\nQUIT\r\n",
+    BEGUN + b"bdat 003 last\r\na\r\nBDAT 3 LAST\r\na\r\n" + FROM + b"QUIT\r\n",
+    BEGUN + b"BDAT 24 LAST\r\nX: a\n\n\r\n.\r\n..b\r\rcd\0\r\r\ny\rQUIT\r\n",
+    BEGUN + b"BDAT 4\r\nX:\r\rBDAT 2 LAST\r\n\nyQUIT\r\n",
+    BEGUN + b"BDAT 3\r\na\r\n" + TO + b"DATA\r\n" + FROM + b"NOOP\r\nBDAT 3 LAST\r\nb\r\nQUIT\r\n",
+    BEGUN + b"BDAT 3\r\na\r\nRSET\r\nBDAT 3 LAST\r\nb\r\n" + FROM + b"QUIT\r\n",
+    BEGUN + b"BDAT 3\r\na\r\nHELO y\r\nBDAT 3\r\nb\r\nBDAT 3 LAST\r\nb\r\n" + FROM + b"QUIT\r\n",
+    EHLO + b"BDAT 6\r\nRSET\r\nBDAT 6 LAST\r\nRSET\r\n" + FROM + b"BDAT 3 LAST\r\na\r\n" + TO + b"QUIT\r\n",
+    EHLO + FROM + b"RCPT TO:<a@b.example>\r\nBDAT 6\r\nRSET\r\n" + FROM + TO + b"DATA\r\nBDAT 6 LAST\r\nRSET\r\n" + TO,
+    BEGUN + LARGE + FROM + b"BDAT 6 LAST\r\nRSET\r\n" + FROM + b"QUIT\r\n",
+    *(BEGUN + f"BDAT{bad}\r\na\r\nQUIT\r\n".encode() for bad in ("", " x", " -3", " +3", " 3 X", " 3 LAST x", " 0x3")),
+    BEGUN + b"BDAT 99999999999999999999\r\n",
+    BEGUN + b"DATA\r\nx\r\n.\r\nBDAT 3 LAST\r\na\r\nQUIT\r\n",
+]
+_QUEUE_ID = re.compile(r"(?<=queued as )\w+")
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A Postfix that is secondary MX for example.jp; its port."""
@@ -75,4 +101,31 @@ async def test_word_for_word(reference: int) -> None:
         return {script: replies for script, replies in said.items() if replies[0] != replies[1]}
 
     async with running() as door:
+        assert await asyncio.to_thread(both) == {}
+
+
+def all_replies(port: int, stream: bytes) -> list[str]:
+    """What a client reads that sends all of this and listens to the end; what was said to EHLO left out."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client, client.makefile("rb") as said:
+        said.readline()
+        try:
+            client.sendall(stream)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has hung up: what it said is there to be read
+        try:
+            lines = [line.decode().rstrip() for line in said]
+        except ConnectionError:
+            lines = ["reset"]
+    return [_QUEUE_ID.sub("ID", line) for line in lines if not re.match(r"250[ -](?!2\.)", line)]
+
+
+async def test_chunks_word_for_word(reference: int) -> None:
+    """BDAT in and out of order, pipelined as far as it goes: the same replies in the same order."""
+
+    def both() -> dict[int, tuple[list[str], list[str]]]:
+        said = {n: (all_replies(reference, s), all_replies(door.port, s)) for n, s in enumerate(STREAMS)}
+        return {n: replies for n, replies in said.items() if replies[0] != replies[1]}
+
+    async with running(limit_exceptions=("127.0.0.0/8",)) as door:
         assert await asyncio.to_thread(both) == {}

@@ -1,5 +1,6 @@
 """Unstuffing: whole, byte by byte and in any pieces, the same content."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupmx.mail.message import canonical
-from backupmx.receive.data import Unstuffing
+from backupmx.receive.data import Chunks, Unstuffing
 
 PARTS = [b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"\0", b"\xff", b"text\r\n"]
+BARE_LF = re.compile(rb"(?<!\r)\n")
 streams = st.lists(st.sampled_from(PARTS), max_size=20).map(b"".join)
 
 
@@ -90,3 +92,49 @@ def test_a_line_of_any_length() -> None:
     """Lines of a message have no limit."""
     line = b"x" * 3_000_000
     assert (line + b"\r\n", b"") == actual([line, b"\r\n.\r\n"])
+
+
+def by_bdat(chunks: list[bytes]) -> bytes:
+    content = Chunks()
+    return b"".join(content.feed(chunk) for chunk in chunks) + content.end()
+
+
+def terminated(raw: bytes) -> bytes:
+    content = canonical(raw)
+    return content if not raw or raw.endswith(b"\n") else content + b"\r\n"
+
+
+@given(streams, st.lists(st.integers(0, 200), max_size=10))
+def test_chunks_of_any_size(stream: bytes, cuts: list[int]) -> None:
+    """What BDAT brings is one message however it is cut: dots stay, lines end in CR LF, the last too."""
+    edges = sorted({0, len(stream), *(min(cut, len(stream)) for cut in cuts)})
+    assert terminated(stream) == by_bdat([stream[a:b] for a, b in pairwise(edges)])
+    assert terminated(stream) == by_bdat([stream[i : i + 1] for i in range(len(stream))])
+
+
+@given(st.lists(st.sampled_from([b"x" * 9000, b"\r" * 9000, b"\r\n" * 5000, b"\n", b"\r", b"x" * 20000]), max_size=8))
+def test_chunks_that_are_gathered(parts: list[bytes]) -> None:
+    """Where the gathering of small chunks ends makes no difference either."""
+    stream = b"".join(parts)
+    assert terminated(stream) == by_bdat(parts)
+
+
+def test_small_chunks_are_gathered() -> None:
+    """A million chunks of one octet cost the memory of a megabyte."""
+    content = Chunks()
+    pieces = [piece for _ in range(100_000) if (piece := content.feed(b"x"))]
+    assert len(pieces) == 100_000 // (16 << 10)
+    assert content.held == 100_000 % (16 << 10)
+
+
+@given(streams)
+def test_strict_notices_bare_lf(stream: bytes) -> None:
+    """An LF without its CR is noticed wherever the pieces end, and nothing else is."""
+    chunks = Chunks(strict=True)
+    for octet in range(len(stream)):
+        chunks.feed(stream[octet : octet + 1])
+    assert chunks.bare_lf == bool(BARE_LF.search(stream))
+    unstuffing, sent, at = Unstuffing(strict=True), stream + b"\r\n.\r\n", 0
+    while unstuffing.feed(sent[at : at + 1])[1] is None:
+        at += 1
+    assert unstuffing.bare_lf == bool(BARE_LF.search(b"\r\n" + sent[: at + 1]))

@@ -293,7 +293,7 @@ async def test_starttls_injection(tls: ServerTls, trust: ssl.SSLContext) -> None
         await talk.secure(trust)
         assert await talk.say("EHLO x") == (
             "250-mx2.example.net\n250-PIPELINING\n250-SIZE 52428800\n250-ENHANCEDSTATUSCODES\n250-8BITMIME\n250-DSN\n"
-            "250 SMTPUTF8"
+            "250-SMTPUTF8\n250-CHUNKING\n250 LIMITS RCPTMAX=1000"
         )
         assert await talk.say("QUIT") == "221 2.0.0 Bye"
         await talk.close()
@@ -365,7 +365,7 @@ async def test_a_bug_within_data(monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(self: object, data: bytes) -> None:
             raise RuntimeError("secret")
 
-        monkeypatch.setattr("backupmx.receive.session.Unstuffing.feed", fail)
+        monkeypatch.setattr("backupmx.receive.transfer.Unstuffing.feed", fail)
         assert await talk.say("x") == "451 4.3.0 Error: internal trouble, try again later"
         assert await talk.closed()
         await talk.close()
