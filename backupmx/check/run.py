@@ -33,7 +33,7 @@ from backupmx.check.spam_builtin import Builtin, read
 from backupmx.check.spam_rspamd import Rspamd
 from backupmx.check.spam_spamd import Spamd
 from backupmx.check.spf import Spf
-from backupmx.check.trouble import EngineAway, RulesTrouble, Unscannable
+from backupmx.check.trouble import RulesTrouble
 from backupmx.check.virus import Virus, VirusEngine
 from backupmx.check.virus_clamd import Clamd
 from backupmx.check.virus_yara import SHIPPED as SHIPPED_YARA
@@ -91,17 +91,6 @@ class Checks:
         """Which engines this process holds to be up or away, since when and why."""
         breakers = (*(self.virus.breakers.values() if self.virus else ()), *((self.spam.breaker,) if self.spam else ()))
         return tuple(breaker.state for breaker in breakers)
-
-    async def ping(self) -> list[tuple[str, bool, str]]:
-        """Each engine's name, whether it answers, and its version or what is wrong: for an operator."""
-
-        async def asked(engine: VirusEngine | SpamEngine) -> tuple[str, bool, str]:
-            try:
-                return engine.name, True, await engine.ping()
-            except (EngineAway, Unscannable) as trouble:
-                return engine.name, False, str(trouble)
-
-        return list(await asyncio.gather(*(asked(engine) for engine in self.engines)))
 
     def _started(self, mail: Mail) -> dict[str, asyncio.Task[Finding | None]]:
         """A task for each check, in the order of their fields.  Those that need others wait for them."""

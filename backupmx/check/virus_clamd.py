@@ -15,6 +15,12 @@ it did not look at everything: that is Unscannable too, not a virus.
 VERSION is asked once a minute: what was said with other signatures is not
 remembered any longer.  It also tells how old they are.
 
+For an operator (`check services`) it also tells its queue (STATS), and whether
+it takes a message of a given size: it looks at the length of a chunk before the
+chunk is there, so four octets find out what StreamMaxLength is set to.
+
+Why not RELOAD?  freshclam does that (NotifyClamd), and so does clamdscan --reload.
+Why not the package clamd?  It waits in its thread, without a time limit for all.
 Why not FILDES?  It passes a file descriptor, but most messages are in no file,
 and it does not work over TCP.  Why not a session for several scans (IDSESSION)?
 Measured (benchmarks/checks.py): with a connection each we need 1.02 to 1.14
@@ -27,9 +33,10 @@ Standards: clamd(8).
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from backupmx.check.field import plain
-from backupmx.check.trouble import EngineAway, Unscannable
+from backupmx.check.trouble import EngineAway, Lost, Unscannable
 from backupmx.check.virus import Scan
 from backupmx.check.wire import dialogue, places
 from backupmx.mail.message import Buffer, Message
@@ -43,7 +50,26 @@ _MAIL = b"From backupmx\r\n"
 # DKIM-Signature: is none to it.  clamav-milter begins with such a line too.
 _DATE = re.compile(rb"[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+_THREADS = re.compile(rb"THREADS: live (\d{1,9}) +idle \d{1,9} max (\d{1,9})")
+_QUEUE = re.compile(rb"QUEUE: (\d{1,9}) items")
+_MEMORY = re.compile(rb"pools_used (\d{1,9}(?:\.\d{1,9})?)M")
+_UNAVAILABLE = b"COMMAND UNAVAILABLE"
+_SIZE_SECONDS = 1.0
+"""It refuses a length at once; who has not by then waits for the octets."""
 _FOUND = re.compile(rb"stream: (.+) FOUND")
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How busy it is."""
+
+    queue: int
+    """Messages that wait for a thread."""
+    threads: int
+    most_threads: int
+    """Scans at once (MaxThreads)."""
+    signatures_mb: float
+    """Memory of the signatures."""
 
 
 class Clamd:
@@ -81,9 +107,24 @@ class Clamd:
         return Scan(signature(answer), self._version)
 
     async def ping(self) -> str:
-        """ "ClamAV 1.4.6/27815", and a remark when its signatures are too old."""
+        """ "ClamAV 1.4.6/27815"; `too_old` is known then."""
         await self._learn_version()
-        return f"{self._version}, {self.too_old}" if self.too_old else self._version
+        return self._version
+
+    async def takes(self, size: int) -> bool:
+        """Whether StreamMaxLength lets a message of so many octets in.  Raises EngineAway, Unscannable."""
+        try:
+            async with dialogue(self._address, _SIZE_SECONDS, places()) as clamd:
+                await clamd.send(b"zINSTREAM\0" + size.to_bytes(4, "big"))
+                return b"size limit" not in await clamd.receive(until=b"\0")
+        except Lost:
+            return True  # it waits for the chunk
+
+    async def stats(self) -> "Stats | None":
+        """None: it does not tell (EnableStatsCommand no).  Raises EngineAway, Unscannable."""
+        async with dialogue(self._address, min(self._seconds, 5.0), places()) as clamd:
+            await clamd.send(b"zSTATS\0")
+            return stats(await clamd.receive(until=b"\0"))
 
     async def _learn_version(self) -> None:
         """Asks VERSION: "ClamAV 1.4.6/27815/Mon Nov 23 ..." -> "ClamAV 1.4.6/27815", and how old that is."""
@@ -93,6 +134,8 @@ class Clamd:
                 answer = await clamd.receive(until=b"\0")
         except Unscannable as trouble:  # no message is involved yet
             raise EngineAway(f"{self._address}: {trouble}") from None
+        if answer == _UNAVAILABLE:  # EnableVersionCommand no: nobody learns how old its signatures are
+            answer = b"ClamAV"
         if not answer.startswith(b"ClamAV"):
             raise EngineAway(f"{self._address}: this is no clamd, it says {plain(answer.decode('latin-1'), 60)!r}")
         self._version = plain("/".join(answer.decode("latin-1").split("/")[:2]), 60)
@@ -118,6 +161,17 @@ def database_time(answer: bytes) -> float | None:
         return time.mktime((year, _MONTHS.index(match[1]) + 1, day, hour, minute, second, 0, 0, -1))
     except (OverflowError, ValueError):
         return None
+
+
+def stats(answer: bytes) -> Stats | None:
+    """Pure.  What STATS says; None when it is no such answer.  Several pools are summed up."""
+    threads = [tuple(map(int, match)) for match in _THREADS.findall(answer)]
+    if not threads:
+        return None
+    queue = sum(int(number) for number in _QUEUE.findall(answer))
+    memory = _MEMORY.search(answer)
+    live, most = (sum(column) for column in zip(*threads, strict=True))
+    return Stats(queue, live, most, float(memory[1]) if memory else 0.0)
 
 
 def signature(answer: bytes) -> str:

@@ -1,7 +1,9 @@
 """services: do engines and milters answer, which others run here, and do they detect anything?
 
     survey(config)      each engine and milter that is listed, asked
-    found_here(...)     those that listen in their usual places and are not listed
+    found_here(...)     those that listen in their usual places, or where a service file
+                        of this machine says, and are not listed (places)
+    unheard(...)        services of this machine that nobody hears of
     detect              EICAR for viruses, GTUBE for spam, each sent through
 
 Nothing is sent to a service but its greeting, unless `detect` is wished: then
@@ -15,7 +17,7 @@ import asyncio
 import base64
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backupmx.check import milters
@@ -23,10 +25,11 @@ from backupmx.check.finding import Findings, Mail
 from backupmx.check.milter_listed import Milter
 from backupmx.check.run import build
 from backupmx.check.spam import SpamEngine
+from backupmx.check.spam_rspamd import Rspamd
 from backupmx.check.spam_spamd import Spamd
 from backupmx.check.trouble import EngineAway, TooLarge, Unscannable
 from backupmx.check.virus import VirusEngine
-from backupmx.check.virus_clamd import Clamd
+from backupmx.check.virus_clamd import Clamd, Stats
 from backupmx.config import Config
 from backupmx.journal import silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
@@ -35,11 +38,14 @@ from backupmx.mail.verdict import Fate, Verdict
 from backupmx.net.dns import Resolver
 from backupmx.net.endpoint import Endpoint
 from backupmx.net.milter import MilterTrouble, Timeouts, dialogue
+from backupmx.operate.places import Installed, Place
 from backupmx.route.routes import Routes
 
 EICAR, GTUBE = "EICAR", "GTUBE"
 
 _SECONDS = 5.0
+_OUR_HEADERS = 64 << 10
+"""Octets that a message may gain here: our Received, the line that tells clamd it is mail."""
 # In pieces: no scanner shall take this file, or a core dump, for what it is not.
 _EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-" + b"ANTIVIRUS-TEST-FILE!$H+H*"
 _GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-" + b"ANTI-UBE-TEST-EMAIL*C.34X"
@@ -47,42 +53,6 @@ _SIGNS = {
     EICAR: (b"eicar", b"infected", b"x-virus-status: yes"),
     GTUBE: (b"gtube", b"x-spam-flag: yes", b"x-spam-status: yes", b"x-spam: yes"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a program usually listens."""
-
-    kind: str
-    """engine or milter"""
-    name: str
-    address: str
-
-
-USUAL = (
-    *(Place("engine", "clamd", f"unix:/var/run/clamav/{name}") for name in ("clamd", "clamd.ctl", "clamd.sock")),
-    Place("engine", "clamd", "tcp:127.0.0.1:3310"),
-    Place("engine", "spamd", "tcp:127.0.0.1:783"),
-    Place("engine", "spamd", "unix:/var/run/spamd/spamd.sock"),
-    *(
-        Place("milter", "clamav-milter", f"unix:/var/run/clamav/{name}")
-        for name in ("clmilter.sock", "clamav-milter.ctl", "clamav-milter.socket")
-    ),
-    Place("milter", "spamass-milter", "unix:/var/run/spamd/spamass.sock"),
-    Place("milter", "spamass-milter", "unix:/var/run/spamass-milter.sock"),
-    Place("milter", "spamass-milter", "unix:/var/run/spamass/spamass.sock"),
-    Place("milter", "spamass-milter", "unix:/var/spool/postfix/spamass/spamass.sock"),
-    Place("milter", "opendkim", "unix:/var/run/milteropendkim/dkim-milter"),
-    Place("milter", "opendkim", "unix:/var/run/opendkim/opendkim.sock"),
-    Place("milter", "opendkim", "unix:/var/spool/postfix/opendkim/opendkim.sock"),
-    Place("milter", "opendkim", "inet:127.0.0.1:8891"),
-    Place("milter", "opendmarc", "unix:/var/run/opendmarc/opendmarc.sock"),
-    Place("milter", "opendmarc", "inet:127.0.0.1:8893"),
-    Place("milter", "rspamd", "inet:127.0.0.1:11332"),
-    Place("milter", "milter-manager", "unix:/var/run/milter-manager/milter-manager.sock"),
-    Place("milter", "milter-greylist", "unix:/var/run/milter-greylist/milter-greylist.sock"),
-)
-"""Debian's and FreeBSD's; /run is /var/run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +72,16 @@ class Service:
     """Whether it found what it is there to find; None: not asked, or nothing expected of it."""
     stanza: str = ""
     """What to write into backupmx.toml, when it is not listed."""
+    trouble: str = ""
+    """What is wrong although it answers: old signatures, mail that is too large for it."""
+    stats: Stats | None = None
+    """clamd only: how busy it is."""
+    service: str = ""
+    """The service file that led to it."""
 
     @property
     def good(self) -> bool:
-        return self.answers and self.detects is not False
+        return self.answers and self.detects is not False and not self.trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +92,17 @@ class Wish:
     routes: Routes
     required: float
     """From this score on it is spam."""
+    largest: int
+    """Octets of a message."""
+    max_age: float
+    """Seconds; signatures may be so old."""
 
 
 async def survey(config: Config, routes: Routes, detect: bool) -> list[Service]:
     """Everything that is listed, asked at once; in the order of the configuration."""
     resolver = Resolver(config.dns.servers)
     checks = build(config, resolver, silent())
-    wish = Wish(detect, lambda what: test_mail(what, config.hostname, routes.postmaster), routes, _required(config))
+    wish = _wish(config, routes, detect)
     virus = checks.virus.engines if checks.virus else ()
     spam = (checks.spam.engine,) if checks.spam else ()
     listed = milters.build(config, silent()).all
@@ -137,44 +117,63 @@ async def survey(config: Config, routes: Routes, detect: bool) -> list[Service]:
 
 
 async def found_here(config: Config, routes: Routes, places: Sequence[Place], detect: bool) -> list[Service]:
-    """Of `places` those where somebody listens that is not listed; under one name only the first."""
-    wish = Wish(detect, lambda what: test_mail(what, config.hostname, routes.postmaster), routes, _required(config))
+    """Of `places` those where somebody listens that is not listed; of one name only the first."""
+    wish = _wish(config, routes, detect)
     taken = {_real(address) for address in _listed(config)}
     new = [place for place in places if _real(place.address) not in taken]
     found = await asyncio.gather(*(_try(place, wish, config.hostname) for place in new))
-    first: dict[str, Service] = {}
+    first: dict[tuple[str, str], Service] = {}
     for service in found:
         if service is not None and _real(service.address) not in {_real(s.address) for s in first.values()}:
-            first.setdefault(service.name, service)
+            first.setdefault((service.kind, service.name), service)
     return list(first.values())
 
 
-def present(places: Sequence[Place]) -> list[Place]:
-    """Those whose socket file is there; of TCP all.  To be asked before root is given up: folders may be closed."""
-    return [place for place in places if place.address[:5] != "unix:" or os.path.exists(place.address[5:])]
+def unheard(installed: Sequence[Installed], asked: Iterable[Service]) -> list[Service]:
+    """Pure.  Services of this machine of whose name nobody answers and none is listed."""
+    known = {service.name for service in asked}
+    return [
+        Service(each.kind, each.name, ", ".join(each.addresses), False, False, "nobody listens", 0.0, service=each.file)
+        for each in installed
+        if each.name not in known
+    ]
 
 
 async def _try(place: Place, wish: Wish, hostname: str) -> Service | None:
-    """None: nobody is there."""
+    """None: nobody is there, or somebody else."""
     if place.kind == "milter":
         milter = Milter(place.name, Endpoint.parse(place.address, "inet"), Timeouts(_SECONDS, _SECONDS, _SECONDS))
         service = await _milter(milter, False, wish, hostname)
         stanza = f'[[milter]]\nname = "{place.name}"\naddress = "{place.address}"\n'
     elif place.name == "clamd":
-        service = await _virus(Clamd(Endpoint.parse(place.address), _SECONDS), place.address, False, wish)
+        clamd = Clamd(Endpoint.parse(place.address), _SECONDS, max_age=wish.max_age)
+        service = await _virus(clamd, place.address, False, wish)
         stanza = f'[checks.virus]\nengine = "clamd"\naddress = "{place.address}"\n'
     else:
-        service = await _spam(Spamd(Endpoint.parse(place.address), _SECONDS), place.address, False, wish)
-        stanza = f'[checks.spam]\nengine = "spamd"\naddress = "{place.address}"\n'
+        engine = {"spamd": Spamd, "rspamd": Rspamd}[place.name](Endpoint.parse(place.address), _SECONDS)
+        service = await _spam(engine, place.address, False, wish)
+        stanza = f'[checks.spam]\nengine = "{place.name}"\naddress = "{place.address}"\n'
     closed = "Permission denied" in service.detail
-    return replace(service, stanza=stanza) if service.answers or closed else None
+    return replace(service, stanza=stanza, service=place.service) if service.answers or closed else None
 
 
 async def _virus(engine: VirusEngine, address: str, listed: bool, wish: Wish) -> Service:
     async def detects() -> bool:
         return bool((await engine.scan(wish.mail(EICAR).message)).signature)
 
-    return await _engine(engine, address, listed, detects if wish.detect else None)
+    service = await _engine(engine, address, listed, detects if wish.detect else None)
+    if not (service.answers and isinstance(engine, Clamd)):
+        return service
+    try:
+        stats, takes = await engine.stats(), await engine.takes(wish.largest + _OUR_HEADERS)
+    except (EngineAway, Unscannable) as trouble:
+        return replace(service, answers=False, detail=str(trouble))
+    return replace(service, stats=stats, trouble="; ".join(filter(None, (engine.too_old, _too_small(takes, wish)))))
+
+
+def _too_small(takes: bool, wish: Wish) -> str:
+    needs = -(-(wish.largest + _OUR_HEADERS) // (1 << 20))
+    return "" if takes else f"too small for smtp.message_size_limit: write StreamMaxLength {needs}M into clamd.conf"
 
 
 async def _spam(engine: SpamEngine, address: str, listed: bool, wish: Wish) -> Service:
@@ -279,8 +278,16 @@ def _real(address: str) -> str:
     return f"unix:{os.path.realpath(place)}" if kind == "unix" else place.replace("localhost", "127.0.0.1")
 
 
-def _required(config: Config) -> float:
-    return config.checks.spam.required_score
+def _wish(config: Config, routes: Routes, detect: bool) -> Wish:
+    checks = config.checks
+    return Wish(
+        detect,
+        lambda what: test_mail(what, config.hostname, routes.postmaster),
+        routes,
+        checks.spam.required_score,
+        config.smtp.message_size_limit,
+        checks.virus.max_age,
+    )
 
 
 def _quick(timeouts: Timeouts) -> Timeouts:

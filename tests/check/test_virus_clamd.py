@@ -7,7 +7,7 @@ import pytest
 
 from backupmx.check.trouble import EngineAway, Unscannable
 from backupmx.check.virus import Scan
-from backupmx.check.virus_clamd import Clamd, database_time, signature, too_old
+from backupmx.check.virus_clamd import Clamd, Stats, database_time, signature, stats, too_old
 from backupmx.mail.message import Message
 from backupmx.net.endpoint import Endpoint
 from tests.check.conftest import Key
@@ -63,6 +63,13 @@ class TestRealClamd:
     async def test_ping(self, clamd: Clamd) -> None:
         """An operator sees clamd's version."""
         assert (await clamd.ping()).startswith("ClamAV 1")
+
+    async def test_how_much_it_takes(self, clamd: Clamd) -> None:
+        """Its StreamMaxLength is found out without sending a message, and how busy it is."""
+        assert [await clamd.takes(size) for size in (STREAM_MAX, STREAM_MAX + 1)] == [True, False]
+        told = await clamd.stats()
+        assert told is not None
+        assert (told.queue, told.most_threads, told.signatures_mb > 0) == (0, 4, True)
 
 
 VERSION = b"ClamAV 1.4.6/27815/Mon Nov 23 08:00:00 2026\0"
@@ -142,10 +149,34 @@ async def test_old_signatures(tmp_path: Path) -> None:
     async with engine(tmp_path, in_turn(VERSION, VERSION)) as address:
         for age, remark in (
             (86400.0, ""),
-            (4 * 86400.0, ", signatures of 2026-11-23, older than checks.virus.max_age"),
+            (4 * 86400.0, "signatures of 2026-11-23, older than checks.virus.max_age"),
         ):
             clamd = Clamd(address, 5, max_age=3 * 86400.0, now=lambda age=age: made + age)  # type: ignore[misc]
-            assert await clamd.ping() == "ClamAV 1.4.6/27815" + remark
+            assert (await clamd.ping(), clamd.too_old) == ("ClamAV 1.4.6/27815", remark)
+
+
+async def test_a_version_that_is_not_told(tmp_path: Path) -> None:
+    """EnableVersionCommand no: it is clamd all the same."""
+    async with engine(tmp_path, says(b"COMMAND UNAVAILABLE\0")) as address:
+        clamd = Clamd(address, 5, max_age=1.0)
+        assert (await clamd.ping(), clamd.too_old, await clamd.stats()) == ("ClamAV", "", None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"POOLS: 1\n\nSTATE: VALID PRIMARY\nTHREADS: live 3  idle 1 max 10 idle-timeout 30\nQUEUE: 7 items\n"
+         b"\n\nMEMSTATS: heap N/A mmap N/A used N/A free N/A releasable N/A pools 1 pools_used 1305.837M pools_total"
+         b" 1305.882M\nEND", Stats(7, 3, 10, 1305.837)),
+        (b"THREADS: live 1 idle 0 max 4\nQUEUE: 1 items\nTHREADS: live 1 idle 0 max 4\nQUEUE: 2 items\nEND",
+         Stats(3, 2, 8, 0.0)),
+        (b"COMMAND UNAVAILABLE", None),
+        (b"", None),
+    ],
+)  # fmt: skip
+def test_statistics(answer: bytes, told: Stats | None) -> None:
+    """How busy it is, of all its pools together."""
+    assert stats(answer) == told
 
 
 @pytest.mark.parametrize(

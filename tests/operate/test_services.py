@@ -9,25 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from backupmx.check.virus_clamd import Stats
 from backupmx.config import Config, load
-from backupmx.operate.cli.check_services import line
+from backupmx.operate.cli import check_services
+from backupmx.operate.places import Installed, Place
 from backupmx.operate.policy import read_policy
-from backupmx.operate.services import (
-    EICAR,
-    GTUBE,
-    USUAL,
-    Place,
-    Service,
-    expects,
-    found_here,
-    present,
-    survey,
-    test_mail,
-)
+from backupmx.operate.services import EICAR, GTUBE, Service, expects, found_here, survey, test_mail, unheard
 from backupmx.route.routes import Routes
+from tests.check.faults import engine, in_turn
 from tests.neighbours.clamav_milter import clamav_milter
 from tests.neighbours.clamd import clamd
 from tests.neighbours.opendkim import opendkim
+from tests.neighbours.rspamd import rspamd_scanner
 from tests.neighbours.spamass_milter import spamass_milter
 from tests.neighbours.spamd import spamd
 from tests.net.scripted_milter import ScriptedMilter, add, reply
@@ -111,27 +104,6 @@ async def test_others_are_found_with_their_lines(tmp_path: Path) -> None:
         assert "opendkim" not in [s.name for s in await found_here(config, routes, places[:1], detect=False)]
 
 
-def test_places_without_a_socket_are_not_tried(tmp_path: Path) -> None:
-    """Only sockets that are there, and ports."""
-    (tmp_path / "there").touch()
-    there, gone = (Place("milter", "x", f"unix:{tmp_path}/{name}") for name in ("there", "gone"))
-    port = Place("milter", "x", "inet:127.0.0.1:1")
-    assert present([there, gone, port]) == [there, port]
-
-
-def test_the_usual_places_can_be_written_down() -> None:
-    """Each place has an address that the configuration takes; the first user's are among them."""
-    from backupmx.net.endpoint import Endpoint
-
-    for place in USUAL:
-        Endpoint.parse(place.address, "inet" if place.kind == "milter" else "tcp")
-    addresses = {place.address for place in USUAL}
-    assert {
-        "unix:/var/run/clamav/clamd", "unix:/var/run/clamav/clmilter.sock", "unix:/var/run/spamd/spamass.sock",
-        "unix:/var/run/milteropendkim/dkim-milter",
-    } <= addresses  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("name", "what"),
     [("clamav-milter", EICAR), ("virus", EICAR), ("spamass-milter", GTUBE), ("rspamd", GTUBE), ("opendkim", "")],
@@ -158,13 +130,15 @@ def test_the_test_message_is_a_message() -> None:
          "engine yara: YARA-X, 0.0 ms, finds the test message"),
         (Service("engine", "clamd", "unix:/x", True, False, "unix:/x: Connection refused", 0.0),
          "engine clamd (unix:/x): AWAY: unix:/x: Connection refused"),
+        (Service("engine", "clamd", "unix:/x", True, True, "ClamAV 1.4", 0.001, None, "", "old", Stats(2, 1, 10, 5.0)),
+         "engine clamd (unix:/x): ClamAV 1.4, 1.0 ms, queue 2, threads 1 of 10; TROUBLE: old"),
         (Service("milter", "rspamd", "inet:h:1", True, True, "milter protocol 6", 0.01, False),
          "milter rspamd (inet:h:1): milter protocol 6, 10.0 ms, DOES NOT FIND the test message"),
     ],
 )  # fmt: skip
 def test_one_line_each(service: Service, said: str) -> None:
     """Name, place, version, latency, and whether it finds what it should."""
-    assert line(service) == said
+    assert check_services.line(service) == said
 
 
 def run(config: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -212,3 +186,56 @@ async def test_debian_s_own(tmp_path: Path, tmp_path_factory: pytest.TempPathFac
         ("clamd", True, True), ("spamd", True, True), ("clamav-milter", True, True), ("opendkim", True, None),
     ]  # fmt: skip
     assert told(others) == [("spamass-milter", True, True)]
+
+
+@pytest.mark.neighbours
+async def test_clamd_s_stream_max_length(tmp_path: Path) -> None:
+    """What is larger than clamd takes would be put off for ever: told, with the line for clamd.conf."""
+    line = "StreamMaxLength 51M"
+    for megabytes, trouble in (
+        (25, f"too small for smtp.message_size_limit: write {line} into clamd.conf"),
+        (51, ""),
+    ):
+        folder = tmp_path / str(megabytes)
+        folder.mkdir()
+        with clamd(folder, megabytes << 20) as (address, _):
+            text = f'[checks.virus]\naddress = "{address}"\n[checks.spam]\nengine = "off"\n'
+            config, routes = configured(tmp_path, text)
+            (service,) = await survey(config, routes, detect=False)
+        assert (service.trouble, service.good) == (trouble, not trouble)
+        assert service.stats is not None
+
+
+async def test_old_signatures_are_trouble(tmp_path: Path) -> None:
+    """clamd answers, and what it knows is older than max_age: not good."""
+    answers = in_turn(b"ClamAV 1.4.6/27815/Mon Nov 23 08:27:00 2020\0", b"COMMAND UNAVAILABLE\0", b"stream: OK\0")
+    async with engine(tmp_path, answers) as address:
+        text = f'[checks.virus]\naddress = "{address}"\n[checks.spam]\nengine = "off"\n'
+        config, routes = configured(tmp_path, text)
+        (service,) = await survey(config, routes, detect=False)
+    assert service.answers
+    assert service.trouble == "signatures of 2020-11-23, older than checks.virus.max_age"
+    assert not service.good
+
+
+@pytest.mark.neighbours
+async def test_rspamd_s_scanner_is_found(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Over HTTP; it finds GTUBE, and its section is printed."""
+    with rspamd_scanner(tmp_path_factory.mktemp("rspamd")) as address:
+        config, routes = configured(tmp_path)
+        (service,) = await found_here(config, routes, [Place("engine", "rspamd", address, "/x.service")], detect=True)
+    assert (service.answers, service.detects, service.service) == (True, True, "/x.service")
+    assert service.stanza == f'[checks.spam]\nengine = "rspamd"\naddress = "{address}"\n'
+
+
+def test_services_that_nobody_hears_of() -> None:
+    """A service file is here, and no socket of that name answers or is listed."""
+    asked = [Service("milter", "opendkim", "unix:/x", True, True, "", 0.0)]
+    here = [Installed("milter", "opendkim", "/a.service"), Installed("milter", "x-milter", "/b.service", ("unix:/y",))]
+    (silent,) = unheard(here, asked)
+    assert (silent.name, silent.service, silent.detail, silent.good) == (
+        "x-milter",
+        "/b.service",
+        "nobody listens",
+        False,
+    )

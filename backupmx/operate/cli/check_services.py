@@ -22,30 +22,34 @@ def command(detect: bool, config_file: str | None, as_json: bool) -> None:
     """Ask every engine and milter that is listed, and find others that run here.
 
     Run as root it asks as the user that `serve` runs as: a socket which that user may not open is found out.
-    Status 1 when a listed one does not answer or does not find what it should.
+    Status 1 when a listed one does not answer, does not find what it should, has signatures older than
+    checks.virus.max_age, or takes no mail as large as smtp.message_size_limit.
     """
     from backupmx.operate.identity import become
+    from backupmx.operate.places import USUAL, present, services
     from backupmx.operate.policy import read_policy
-    from backupmx.operate.services import USUAL, found_here, present, survey
+    from backupmx.operate.services import found_here, survey, unheard
 
     config = load_config(config_file)
     routes = read_policy(config).routes
-    places = present(USUAL)
+    installed = services()
+    places = present((*(place for service in installed for place in service.places), *USUAL))
     become(config.user)
 
     async def ask() -> "tuple[list[Service], list[Service]]":
         return await survey(config, routes, detect), await found_here(config, routes, places, detect)
 
     listed, others = asyncio.run(ask())
+    silent = unheard(installed, (*listed, *others))
     if as_json:
-        for service in (*listed, *others):
+        for service in (*listed, *others, *silent):
             write_json({**asdict(service), "seconds": round(service.seconds, 4)})
     else:
-        _tell(listed, others)
+        _tell(listed, others, silent)
     sys.exit(0 if all(service.good for service in listed) else 1)
 
 
-def _tell(listed: "Sequence[Service]", others: "Sequence[Service]") -> None:
+def _tell(listed: "Sequence[Service]", others: "Sequence[Service]", silent: "Sequence[Service]") -> None:
     for service in listed:
         click.echo(line(service))
     if not listed:
@@ -54,6 +58,10 @@ def _tell(listed: "Sequence[Service]", others: "Sequence[Service]") -> None:
         click.echo("\nrunning here and not listed; to use one, add:")
     for service in others:
         click.echo(f"\n# {line(service)}\n{service.stanza}".rstrip())
+    if silent:
+        click.echo("\ninstalled here, and nobody listens:")
+    for service in silent:
+        click.echo(f"{service.kind} {service.name} ({service.service})")
 
 
 def line(service: "Service") -> str:
@@ -61,4 +69,6 @@ def line(service: "Service") -> str:
     where = f" ({service.address})" if service.address else ""
     said = f"{service.detail}, {service.seconds * 1000:.1f} ms" if service.answers else f"AWAY: {service.detail}"
     found = {None: "", True: ", finds the test message", False: ", DOES NOT FIND the test message"}[service.detects]
-    return f"{service.kind} {service.name}{where}: {said}{found}"
+    busy = f", queue {s.queue}, threads {s.threads} of {s.most_threads}" if (s := service.stats) else ""
+    wrong = f"; TROUBLE: {service.trouble}" if service.trouble else ""
+    return f"{service.kind} {service.name}{where}: {said}{busy}{found}{wrong}"
