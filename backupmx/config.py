@@ -327,6 +327,13 @@ class Quarantine(Section):
     """Oldest out first beyond this."""
 
 
+class Ledger(Section):
+    """[ledger]: the account of all mail."""
+
+    keep: Seconds = 365 * 86400.0
+    """`trace` finds what ended in this time; older mail is only counted."""
+
+
 class Dns(Section):
     """[dns]"""
 
@@ -364,6 +371,7 @@ class Config(Section):
     milter: tuple[Milter, ...] = ()
     queue: Queue = Queue()
     quarantine: Quarantine = Quarantine()
+    ledger: Ledger = Ledger()
     dns: Dns = Dns()
     admin: Admin = Admin()
     log: Log = Log()

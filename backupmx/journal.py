@@ -67,7 +67,7 @@ class Alarm:
     """Something that is wrong, and stays so until somebody or something mends it."""
 
     key: str
-    """What it is about: "engine clamd", "reload", "queue", "child worker 1", "loop smtp:[192.0.2.1]"."""
+    """What it is about: "engine clamd", "reload", "queue", "account", "child worker 1", "loop smtp:[192.0.2.1]"."""
     since: float
     """Seconds since the epoch."""
     text: str
@@ -292,6 +292,12 @@ class Journal:
     def damaged(self, queue_id: str, why: str) -> None:
         """A queued message is not what was written; it is set aside (held), not delivered, not deleted."""
         self._write("damaged", "qmgr", f"{queue_id}: error: damaged, set aside: {why}", queue_id=queue_id, why=why)
+
+    def unbalanced(self, sheet: str) -> None:
+        """The account of all mail does not balance: recipients that were accepted are nowhere, or there are more than
+        came in.  `sheet` names day and domain; `backupmx ledger` tells more."""
+        self._raise("account", sheet)
+        self._write("unbalanced", "qmgr", f"error: account: {sheet}", sheet=sheet)
 
     def queue_trouble(self, why: str) -> None:
         """Disk or database failed; clients read 451 or 452, the process goes on."""

@@ -93,12 +93,13 @@ async def _relay(port: int, message: Message, messages: int, connections: int) -
 def _count_settled(queue: SqliteQueue, messages: int, settled: asyncio.Event) -> None:
     settle, left = queue.settle, messages
 
-    async def counting(settlement: Settlement, now: float) -> None:
+    async def counting(settlement: Settlement, now: float) -> bool:
         nonlocal left
-        await settle(settlement, now)
+        gone = await settle(settlement, now)
         left -= 1
         if not left:
             settled.set()
+        return gone
 
     queue.settle = counting  # type: ignore[method-assign]
 

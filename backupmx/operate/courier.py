@@ -2,7 +2,7 @@
 
     prepare   once, in the supervisor, before any child: the queue is opened,
               brought to this version, swept of what the last life left behind
-    main      one event loop with the relay and a broom for the quarantine
+    main      one event loop with the relay and a broom for quarantine and ledger
 
 SIGTERM, or the supervisor's death, ends it: attempts are finished or given
 back.  SIGHUP gives the relay new routes; what waits is asked anew for its
@@ -66,7 +66,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
         publisher = tally.Publisher(tally.path(config), "relay", journal)
         helpers = [
             tasks.create_task(_listen(ear, relay)),
-            tasks.create_task(_tidy(queue, config, journal)),
+            tasks.create_task(_sweep_often(config, journal)),
             tasks.create_task(publisher.run()),
         ]
         while await told.word() == "reload":
@@ -95,15 +95,38 @@ async def _listen(ear: Ear, relay: Relay) -> None:
         relay.wake()
 
 
-async def _tidy(queue: SqliteQueue, config: Config, journal: Journal) -> None:
-    """The quarantine's limits of age and size; trouble with the disk is told, and tried again."""
-    quarantine = Quarantine(queue)
+async def _sweep_often(config: Config, journal: Journal) -> None:
+    """The broom: what is too old or too much; the first time also the sum of the account.
+
+    Trouble with the disk is told, and tried again.
+    """
+    sweep = sum_and_sweep
     while True:
         try:
-            await quarantine.tidy(time.time(), keep=config.quarantine.keep, max_size=config.quarantine.max_size)
+            queue = await open_queue(config.queue_store, journal=journal)
+            # Its own: reading the whole account takes a second a million lines, and the relay's reads do not wait.
+            try:
+                await sweep(queue, config, journal)
+                sweep = _sweep_queue
+            finally:
+                await queue.close()
         except QueueTrouble as trouble:
-            journal.queue_trouble(f"quarantine: {trouble}")
+            journal.queue_trouble(f"quarantine, ledger: {trouble}")
         await asyncio.sleep(_TIDY_EVERY)
+
+
+async def sum_and_sweep(queue: SqliteQueue, config: Config, journal: Journal) -> None:
+    """Is everything that was ever accepted waiting, or has it its end?  If not the log names what is missing."""
+    for sheet in await queue.account():
+        if sheet.missing:
+            journal.unbalanced(str(sheet))
+    await _sweep_queue(queue, config, journal)
+
+
+async def _sweep_queue(queue: SqliteQueue, config: Config, journal: Journal) -> None:
+    now, quarantine = time.time(), config.quarantine
+    await Quarantine(queue).tidy(now, keep=quarantine.keep, max_size=quarantine.max_size)
+    await queue.prune(now - config.ledger.keep)
 
 
 def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:

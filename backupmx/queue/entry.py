@@ -43,6 +43,7 @@ from typing import Protocol
 from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Message
 from backupmx.mail.reply import Reply
+from backupmx.queue.account import Life, Sheet
 
 
 class QueueTrouble(Exception):
@@ -73,12 +74,14 @@ class State(StrEnum):
 
     @property
     def ends(self) -> bool:
-        return self in (State.DELIVERED, State.BOUNCED, State.EXPIRED, State.DELETED)
+        return self in _ENDS
 
     @property
     def in_quarantine(self) -> bool:
         return self in QUARANTINE
 
+
+_ENDS = (State.DELIVERED, State.BOUNCED, State.EXPIRED, State.DELETED)
 
 QUARANTINE = frozenset({State.DISCARDED, State.UNRETURNED})
 
@@ -318,7 +321,13 @@ class Queue(Protocol):
         """
         ...
 
-    async def settle(self, settlement: Settlement, now: float) -> None: ...
+    async def record(self, entry: NewEntry) -> None:
+        """Accepted, and dropped by a rule: durable in the account of all mail, and nowhere else."""
+        ...
+
+    async def settle(self, settlement: Settlement, now: float) -> bool:
+        """-> the message is gone: its last recipient has an end."""
+        ...
 
     async def give_back(self, claims: Sequence[Claim]) -> None:
         """Claims whose attempt did not take place: their lease ends, no try is counted."""
@@ -371,6 +380,10 @@ class OperatedQueue(Queue, Protocol):
         """Like `waiting`, of what a rule discarded: the two lists share nothing."""
         ...
 
+    async def expel(self, id: str, now: float) -> int:
+        """What of a message is in quarantine ends: discarded, or bounced without a notice.  -> how many"""
+        ...
+
     async def overdue(self, before: float, max_size: int, limit: int = 1000) -> Sequence[tuple[str, float]]:
         """(id, arrived) of what is in quarantine since `before` or is too much, oldest first."""
         ...
@@ -403,6 +416,18 @@ class OperatedQueue(Queue, Protocol):
 
     async def check(self) -> Sequence[str]:
         """Everything that is not as it should be, a sentence each."""
+        ...
+
+    async def account(self, domain: str = "", day: int | None = None) -> Sequence[Sheet]:
+        """The account of all mail, a sheet for each domain and day (since the epoch); of one domain, one day."""
+        ...
+
+    async def trace(self, word: str, limit: int = 1000) -> Sequence[Life]:
+        """Messages by queue id, Message-ID, sender or recipient, waiting and ended, oldest first; at most `limit`."""
+        ...
+
+    async def prune(self, before: float) -> None:
+        """Of what ended before this time only the number is kept, and that as long as its day has others."""
         ...
 
     async def end_leases(self) -> None:

@@ -8,6 +8,8 @@ A worker that has not read a new transport.map yet chose its next hops by the ol
 one.  The transaction sees that its routes are not the queue's: its mail is put
 under UNROUTED, and the relay asks for each next hop before anything is tried.
 A next hop that a rule chose is not the routes' to change.
+
+What comes in is counted in the same transaction: ledger.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,14 +18,16 @@ from dataclasses import replace
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import UNROUTED
 from backupmx.queue.facts import ROUTES, facts, paused_of
+from backupmx.queue.ledger import Came, count
 from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
 
-_DOMAIN, _FIXED = (RECIPIENT.index(name) - RECIPIENT.index("due") for name in ("domain", "fixed"))
+_DOMAIN, _FIXED, _MANY = (RECIPIENT.index(name) - RECIPIENT.index("due") for name in ("domain", "fixed", "many"))
+_ARRIVED, _CLIENT = (ENTRY.index(name) - 1 for name in ("arrived", "client"))
 
 
 def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
-    """Write entries and recipients, at the end of both tables."""
+    """Write entries and recipients, at the end of both tables, and count them."""
     known = facts(db)
     new = [_routed(packed, known.get(ROUTES, "")) for packed in new]
     hops, paused = hop_keys(db, (hop for packed in new for hop, _ in packed.recipients)), paused_of(known)
@@ -36,7 +40,13 @@ def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
         for n, (hop, rest) in enumerate(packed.recipients)
     )
     insert(db, "recipient", RECIPIENT, recipients)
+    count(db, (came for packed in new for came in _came(packed)))
     return [None] * len(new)
+
+
+def _came(packed: Packed) -> Iterable[Came]:
+    arrived, own = packed.entry[_ARRIVED], packed.entry[_CLIENT] is None
+    return (Came(arrived, rest[_DOMAIN], own, rest[_MANY]) for _, rest in packed.recipients)
 
 
 def _routed(packed: Packed, routes: str) -> Packed:

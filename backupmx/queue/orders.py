@@ -1,6 +1,8 @@
 """orders: an operator's words: hold, release, retry, delete, flush.
 
     change    one recipient or all of a message
+    expel     what quarantine keeps no longer: discarded mail ends as discarded, what could not be
+              returned as bounced, without a notice
     flush     what waits for these domains is due now, and its next hops may be tried
     progress  of what waited when a flush began: delivered, deferred, refused, still waiting
 
@@ -17,11 +19,13 @@ in that moment is delivered all the same.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from backupmx.queue import ledger
 from backupmx.queue.commit import Work
+from backupmx.queue.entry import QUARANTINE, State
 from backupmx.queue.entry import FlushProgress as FlushProgress
-from backupmx.queue.entry import State
-from backupmx.queue.outcomes import remove_ended
+from backupmx.queue.outcomes import remove
 from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
 
@@ -37,6 +41,7 @@ class Change:
     id: str
     address: str
     state: State
+    now: float
     reason: str
     was: frozenset[State] | None = None
     """Only what is in one of these states."""
@@ -45,7 +50,9 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Changed:
     many: int
-    files: list[str]
+    gone: bool = False
+    """The message is no more."""
+    files: Sequence[str] = ()
     """Body files that may go now."""
 
 
@@ -54,21 +61,57 @@ def change(db: Connection, changes: Sequence[Change]) -> Sequence[Changed]:
 
 
 def _change(db: Connection, one: Change) -> Changed:
-    rows = db.execute(
-        "SELECT r.entry, r.n FROM entry e JOIN recipient r ON r.entry = e.key"
+    rows = _meant(db, one)
+    for entry, n, *_ in rows:
+        if one.state is not State.QUEUED:
+            db.execute("DELETE FROM flushing WHERE entry = ? AND n = ?", (entry, n))
+        if not one.state.ends:
+            _set_state(db, entry, n, one)
+    if one.state.ends:
+        ends = [(entry, n, ledger.ended(facts, one.now, one.state, "none", one.reason)) for entry, n, *facts in rows]
+        return _end(db, one.id, ends)
+    return Changed(len(rows))
+
+
+def _meant(db: Connection, one: Change) -> Sequence[Sequence[Any]]:
+    """Rows of (entry, n, *ledger.FACTS)"""
+    return db.execute(
+        f"SELECT r.entry, r.n, {ledger.FACTS} FROM entry e JOIN recipient r ON r.entry = e.key"  # noqa: S608 our own
         " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2)"
         " AND (?3 IS NULL OR r.state IN (SELECT value FROM json_each(?3)))",
         (one.id, one.address, None if one.was is None else json.dumps(sorted(one.was))),
     ).fetchall()
-    for entry, n in rows:
-        if one.state is not State.QUEUED:
-            db.execute("DELETE FROM flushing WHERE entry = ? AND n = ?", (entry, n))
-        if one.state.ends:
-            db.execute("DELETE FROM recipient WHERE entry = ? AND n = ?", (entry, n))
-            continue
-        _set_state(db, entry, n, one)
-    files = remove_ended(db, {rows[0][0]: one.id}) if rows and one.state.ends else {}
-    return Changed(len(rows), files.get(one.id, []))
+
+
+def _end(db: Connection, id: str, ends: Sequence[tuple[int, int, ledger.Row]]) -> Changed:
+    """These recipients (entry, n) of one message go, with a row of the ledger each."""
+    ledger.write(db, (row for *_, row in ends))
+    db.executemany("DELETE FROM recipient WHERE entry = ? AND n = ?", [(entry, n) for entry, n, _ in ends])
+    keys = {entry for entry, *_ in ends}
+    whole = {key: id for key in keys if not db.execute("SELECT 1 FROM recipient WHERE entry = ?", (key,)).fetchone()}
+    gone = remove(db, whole)
+    return Changed(len(ends), id in gone, gone.get(id, ()))
+
+
+def expel(db: Connection, expelled: Sequence[tuple[str, float]]) -> Sequence[Changed]:
+    """(id, now): what of this message is in quarantine has its end."""
+    return [_expel(db, id, now) for id, now in expelled]
+
+
+def _expel(db: Connection, id: str, now: float) -> Changed:
+    rows = db.execute(
+        f"SELECT r.entry, r.n, r.state, r.reason, e.reason, {ledger.FACTS}"  # noqa: S608 our own names
+        " FROM entry e JOIN recipient r ON r.entry = e.key"
+        " WHERE e.id = ?1 AND r.state IN (SELECT value FROM json_each(?2))",
+        (id, json.dumps(sorted(QUARANTINE))),
+    ).fetchall()
+    ends = []
+    for entry, n, state, last_words, rule, *facts in rows:
+        end, why = State.DISCARDED, ledger.rule_of(rule or last_words)
+        if state == State.UNRETURNED:
+            end, why = State.BOUNCED, f"no notice, nobody vouched for the sender: {last_words}"
+        ends.append((entry, n, ledger.ended(facts, now, end, "none", why)))
+    return _end(db, id, ends)
 
 
 def _set_state(db: Connection, entry: int, n: int, one: Change) -> None:
@@ -140,4 +183,5 @@ def _resting(db: Connection, key: int, now: float) -> int:
 
 
 CHANGE = Work(change, rings=True)
+EXPEL = Work(expel)
 FLUSH = Work(flush, rings=True)

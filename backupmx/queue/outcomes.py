@@ -6,18 +6,21 @@
 
 An operator's word given during the attempt (hold, release) took the lease away;
 then an outcome that does not end the recipient only counts the try.  When the
-last recipient goes the message goes with it, and a notice comes in its place, all
-in one commit.  The names of body files that may go after it are returned.
+last recipient goes the message goes with it, a row of the ledger stays, and a
+notice comes in its place, all in one commit.  Whether the message is gone is
+returned, and the names of body files that may go after it.
 
-Most mail ends whole at its first try, so that way is the short one: three
+Most mail ends whole at its first try, so that way is the short one: four
 statements for all attempts that gathered.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from backupmx.queue import ledger
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import Outcome, Settlement, State
 from backupmx.queue.incoming import put
@@ -31,10 +34,19 @@ _COUNTED = {State.DELIVERED: "delivered", State.DEFERRED: "deferred"}
 @dataclass(frozen=True, slots=True)
 class Settling:
     settlement: Settlement
+    now: float
     notice: Packed | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    gone: bool
+    """All recipients have their end: the message is no more."""
+    files: Sequence[str]
+    """Body files that nobody needs any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """A recipient before its outcome."""
 
@@ -42,53 +54,61 @@ class _Waiting:
     n: int
     state: str
     leased: bool
-    outcome: Outcome | None = None
+    facts: Sequence[Any]
+    """ledger.FACTS"""
+    outcome: Outcome | None
+    ends: bool
 
 
-def settle(db: Connection, settlings: Sequence[Settling]) -> Sequence[list[str]]:
-    """-> for each the body files that nobody needs any more."""
+_NOT_GONE = Settled(False, ())
+
+
+def settle(db: Connection, settlings: Sequence[Settling]) -> Sequence[Settled]:
     waiting = _waiting(db, settlings)
-    told = [w for those in waiting.values() for w in those if w.outcome is not None]
+    told = [(w, w.outcome) for those in waiting.values() for w in those if w.outcome is not None]
     _count_flushed(db, told)
-    _leave(db, waiting)
-    for one in told:
-        if one.outcome and not one.outcome.state.ends:
-            _keep(db, one, one.outcome)
+    when = {s.settlement.id: s.now for s in settlings}
+    ledger.write(
+        db, (ledger.ended(w.facts, when[w.facts[0]], o.state, o.relay, o.reason, 1) for w, o in told if w.ends)
+    )
+    whole = _leave(db, waiting)
+    for one, outcome in told:
+        if not one.ends:
+            _keep(db, one, outcome)
     put(db, [s.notice for s in settlings if s.notice is not None])
-    gone = remove_ended(db, {those[0].entry: id for id, those in waiting.items() if _any_ends(those)})
-    return [gone.get(s.settlement.id, []) for s in settlings]
+    gone = {id: Settled(True, files) for id, files in remove(db, whole).items()}
+    # Of several attempts on one message the last is told that it is gone: what the others did comes first.
+    return [gone.pop(s.settlement.id, _NOT_GONE) for s in reversed(settlings)][::-1]
 
 
 def _waiting(db: Connection, settlings: Sequence[Settling]) -> dict[str, list[_Waiting]]:
     """Every recipient of the entries, in one statement, each with its outcome."""
     outcomes = {(s.settlement.id, o.address): o for s in settlings for o in s.settlement.outcomes}
     waiting: dict[str, list[_Waiting]] = {}
-    for id, entry, n, address, state, lease in db.execute(
-        "SELECT e.id, r.entry, r.n, r.address, r.state, r.lease FROM entry e JOIN recipient r ON r.entry = e.key"
-        " WHERE e.id IN (SELECT value FROM json_each(?))",
+    for entry, address, state, lease, *facts in db.execute(
+        f"SELECT r.entry, r.address, r.state, r.lease, {ledger.FACTS}"  # noqa: S608 our own names
+        " FROM entry e JOIN recipient r ON r.entry = e.key WHERE e.id IN (SELECT value FROM json_each(?))",
         (json.dumps([s.settlement.id for s in settlings]),),
     ).fetchall():
+        id, n = facts[:2]
         outcome = outcomes.get((id, address))
-        waiting.setdefault(id, []).append(_Waiting(entry, n, state, lease is not None, outcome))
+        ends = outcome is not None and outcome.state.ends
+        waiting.setdefault(id, []).append(_Waiting(entry, n, state, lease is not None, facts, outcome, ends))
     return waiting
 
 
-def _any_ends(those: Iterable[_Waiting]) -> bool:
-    return any(one.outcome is not None and one.outcome.state.ends for one in those)
-
-
-def _leave(db: Connection, waiting: dict[str, list[_Waiting]]) -> None:
-    """Ended recipients go: those of whole messages together, others one by one."""
-    whole = []
-    for those in waiting.values():
-        if all(one.outcome is not None and one.outcome.state.ends for one in those):
-            whole.append(those[0].entry)
-            continue
-        for one in those:
-            if one.outcome is not None and one.outcome.state.ends:
-                db.execute("DELETE FROM recipient WHERE entry = ? AND n = ?", (one.entry, one.n))
+def _leave(db: Connection, waiting: dict[str, list[_Waiting]]) -> dict[int, str]:
+    """Ended recipients go: those of whole messages together, others one by one.  -> whole ones, key -> id"""
+    whole: dict[int, str] = {}
+    for id, those in waiting.items():
+        if all(one.ends for one in those):
+            whole[those[0].entry] = id
+        else:
+            ended = [(one.entry, one.n) for one in those if one.ends]
+            db.executemany("DELETE FROM recipient WHERE entry = ? AND n = ?", ended)
     if whole:
-        db.execute("DELETE FROM recipient WHERE entry IN (SELECT value FROM json_each(?))", (json.dumps(whole),))
+        db.execute("DELETE FROM recipient WHERE entry IN (SELECT value FROM json_each(?))", (json.dumps([*whole]),))
+    return whole
 
 
 def _keep(db: Connection, one: _Waiting, outcome: Outcome) -> None:
@@ -104,29 +124,26 @@ def _keep(db: Connection, one: _Waiting, outcome: Outcome) -> None:
     )
 
 
-def remove_ended(db: Connection, entries: dict[int, str]) -> dict[str, list[str]]:
-    """Of these (key -> id) the messages without a recipient go.  -> their body files by id"""
+def remove(db: Connection, entries: dict[int, str]) -> dict[str, Sequence[str]]:
+    """These messages (key -> id), which have no recipient any more, go.  -> their body files by id"""
+    files: dict[str, Sequence[str]] = dict.fromkeys(entries.values(), ())
     if not entries:
-        return {}
-    ended = (
-        " FROM entry WHERE key IN (SELECT value FROM json_each(?))"
-        " AND NOT EXISTS (SELECT 1 FROM recipient WHERE recipient.entry = entry.key)"
-    )
-    keys = json.dumps(list(entries))
-    files: dict[str, list[str]] = {}
-    for key, path in db.execute(f"SELECT key, path{ended} AND path IS NOT NULL", (keys,)).fetchall():
-        files.setdefault(entries[key], []).append(path)
-    db.execute(f"DELETE{ended}", (keys,))
+        return files
+    some, keys = "WHERE key IN (SELECT value FROM json_each(?))", json.dumps([*entries])
+    paths = f"SELECT key, path FROM entry {some} AND path IS NOT NULL"  # noqa: S608 our own words
+    for key, path in db.execute(paths, (keys,)).fetchall():
+        files[entries[key]] = [path]
+    db.execute(f"DELETE FROM entry {some}", (keys,))  # noqa: S608 our own words
     return files
 
 
-def _count_flushed(db: Connection, told: Sequence[_Waiting]) -> None:
+def _count_flushed(db: Connection, told: Sequence[tuple[_Waiting, Outcome]]) -> None:
     """What a flush waited for has had its try.  One glance when there was no flush."""
     if db.execute("SELECT 1 FROM flushing LIMIT 1").fetchone() is None:
         return
     counts: Counter[tuple[int, str]] = Counter()
-    for one in told:
-        word = _COUNTED.get(one.outcome.state, "refused") if one.outcome else ""
+    for one, outcome in told:
+        word = _COUNTED.get(outcome.state, "refused")
         for (flush,) in db.execute(
             "DELETE FROM flushing WHERE entry = ? AND n = ? RETURNING flush", (one.entry, one.n)
         ).fetchall():

@@ -44,11 +44,11 @@ class Quarantine:
         return await self._queue.change(id, "", State.DELETED, now=now, was=QUARANTINE)
 
     async def tidy(self, now: float, *, keep: float, max_size: int) -> Tidied:
-        """Remove what is older than `keep`, then the oldest until `max_size` octets are left."""
+        """What is older than `keep` has its end, then the oldest until `max_size` octets are left."""
         expired: list[str] = []
         crowded_out: list[str] = []
         while overdue := await self._queue.overdue(now - keep, max_size):
-            gone = await asyncio.gather(*(self.delete(id, now=now) for id, _ in overdue))
+            gone = await asyncio.gather(*(self._queue.expel(id, now) for id, _ in overdue))
             for (id, arrived), many in zip(overdue, gone, strict=True):
                 if many:
                     (expired if arrived < now - keep else crowded_out).append(id)

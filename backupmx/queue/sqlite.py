@@ -32,7 +32,8 @@ from functools import lru_cache
 
 from backupmx.journal import Journal, silent
 from backupmx.mail.message import Message
-from backupmx.queue import claims, facts, hops, incoming, listing, orders, outcomes, pauses, stock
+from backupmx.queue import audit, claims, facts, hops, incoming, ledger, listing, orders, outcomes, pauses, stock
+from backupmx.queue.account import Life, Sheet
 from backupmx.queue.bodies import Bodies, sync_folder
 from backupmx.queue.commit import Uncertain, Writer
 from backupmx.queue.entry import (
@@ -156,13 +157,18 @@ class SqliteQueue:
             await self._writer.submit(claims.TAKE, claims.Take(text(id), text(address), now, now + lease))
         )
 
-    async def settle(self, settlement: Settlement, now: float) -> None:
+    async def record(self, entry: NewEntry) -> None:
+        await self._writer.submit(ledger.RECORD, entry)
+
+    async def settle(self, settlement: Settlement, now: float) -> bool:
         notice = None
         if settlement.notice is not None:
             large = _is_large(settlement.notice.message)
             notice = await self._pack(settlement.notice) if large else pack(settlement.notice)
         work = outcomes.SETTLE if notice is None else outcomes.SETTLE_WITH_NOTICE
-        await self._remove(await self._writer.submit(work, outcomes.Settling(settlement, notice)))
+        settled = await self._writer.submit(work, outcomes.Settling(settlement, now, notice))
+        await self._remove(settled.files)
+        return bool(settled.gone)
 
     async def give_back(self, claimed: Sequence[Claim]) -> None:
         if claimed:
@@ -240,9 +246,17 @@ class SqliteQueue:
         self, id: str, address: str, state: State, *, now: float, reason: str = "", was: frozenset[State] | None = None
     ) -> int:
         """`was`: only those in one of these states, so that a word never meets mail that has gone on meanwhile."""
-        changed = await self._writer.submit(orders.CHANGE, orders.Change(text(id), text(address), state, reason, was))
+        word = orders.Change(text(id), text(address), state, now, reason, was)
+        return await self._changed(id, await self._writer.submit(orders.CHANGE, word))
+
+    async def expel(self, id: str, now: float) -> int:
+        return await self._changed(id, await self._writer.submit(orders.EXPEL, (text(id), now)))
+
+    async def _changed(self, id: str, changed: orders.Changed) -> int:
         await self._remove(changed.files)
-        return int(changed.many)
+        if changed.gone:
+            self._journal.removed(id)
+        return changed.many
 
     async def flush(self, domains: Sequence[str], now: float) -> int:
         return (await self.start_flush(domains, now)).total
@@ -267,7 +281,21 @@ class SqliteQueue:
         return await self._reader.read(stock.message, self._bodies, text(id))
 
     async def check(self) -> Sequence[str]:
-        return await self._reader.read(stock.check, self._bodies)
+        faults = await self._reader.read(stock.check, self._bodies)
+        return [*faults, *(str(sheet) for sheet in await self.account() if sheet.missing)]
+
+    # The account of all mail
+
+    async def account(self, domain: str = "", day: int | None = None) -> Sequence[Sheet]:
+        return await self._reader.read(audit.account, text(domain), day)
+
+    async def trace(self, word: str, limit: int = _PAGE) -> Sequence[Life]:
+        return await self._reader.read(audit.trace, text(word), limit)
+
+    async def prune(self, before: float) -> None:
+        after: str | None = ""
+        while after is not None:
+            after = await self._writer.submit(ledger.PRUNE, ledger.Prune(before, after))
 
     async def end_leases(self) -> None:
         await self._writer.submit(claims.END_LEASES, None)

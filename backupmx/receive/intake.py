@@ -12,7 +12,8 @@ Trouble
     anything else             a bug: the session turns it into 451 4.3.0.
 
 A discarded message reads 250 like any other (header_checks(5)): the client
-learns nothing.  It is kept in quarantine unless `rules.discard` says drop.
+learns nothing.  It is kept in quarantine unless `rules.discard` says drop; then
+the account of all mail says so before the 250 does.
 
 Standards: RFC 5321 6.1 (responsibility).
 """
@@ -20,7 +21,7 @@ Standards: RFC 5321 6.1 (responsibility).
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from backupmx.check.milters import Refused
 from backupmx.check.vouched import vouched
@@ -56,27 +57,32 @@ class Intake:
         self._journal.judged(queue_id, verdict.fate, verdict.reason)
         if verdict.refuses and verdict.reply is not None:
             return verdict.reply
-        if verdict.fate is not Fate.DISCARD or policy.quarantine:
-            recipients = tuple(destinations(mail.envelope, verdict, policy.routes.next_hop, assessed.refused))
-            entry = NewEntry(
-                queue_id, arrived, mail.envelope, recipients, mail.message, client, _message_id(mail.message),
-                verdict.reason, policy.routes.signature, vouched(mail.envelope.sender, assessed.findings),
-            )  # fmt: skip
+        recipients = tuple(destinations(mail.envelope, verdict, policy.routes.next_hop, assessed.refused))
+        entry = NewEntry(
+            queue_id, arrived, mail.envelope, recipients, mail.message, client, _message_id(mail.message),
+            verdict.reason, policy.routes.signature, vouched(mail.envelope.sender, assessed.findings),
+        )  # fmt: skip
+        if verdict.fate is Fate.DISCARD and not policy.quarantine:
+            await self._commit(self._queue.record(entry))
+        else:
             await self._put(entry)
             if mail.message.spool is not None:
                 content.kept()
         return Reply(250, "2.0.0", f"Ok: queued as {queue_id}")
 
     async def _put(self, entry: NewEntry) -> None:
-        """Shielded: a client that hangs up now does not stop a commit that may have happened already."""
-        try:
-            await asyncio.shield(self._queue.put(entry))
-        except QueueTrouble as trouble:
-            self._journal.queue_trouble(str(trouble) or type(trouble).__name__)
-            raise
+        await self._commit(self._queue.put(entry))
         self._journal.message_id(entry.id, entry.message_id)
         where = _WHERE[entry.recipients[0].state]
         self._journal.queued(entry.id, entry.envelope.sender, entry.message.size, len(entry.recipients), where)
+
+    async def _commit(self, commit: Awaitable[None]) -> None:
+        """Shielded: a client that hangs up now does not stop a commit that may have happened already."""
+        try:
+            await asyncio.shield(commit)
+        except QueueTrouble as trouble:
+            self._journal.queue_trouble(str(trouble) or type(trouble).__name__)
+            raise
 
 
 def destinations(

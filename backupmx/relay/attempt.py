@@ -103,11 +103,13 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
     if notice is not None:
         notice = replace(notice, routes=means.routes.signature)
     # A commit that has begun is waited for, also when we are told to stop.
-    await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
+    gone = await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
     for outcome in outcomes:
         _log(claim, outcome, now, means.journal)
     if notice is not None:
         means.journal.noticed(claim.id, notice.id)
+    if gone:
+        means.journal.removed(claim.id)
     if notice is not None or any(o.state is State.DEFERRED and o.next_attempt < now + _SOON for o in outcomes):
         means.wake()
 

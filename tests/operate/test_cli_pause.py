@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operate.test_cli_queue import Desk
+from tests.operate.desk import Desk
 from tests.queue.samples import entry
 
 

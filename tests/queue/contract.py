@@ -146,6 +146,15 @@ class QueueContract:
         await queue.settle(settled(claim), NOW)
         assert (await ids(queue), await queue.due(NOW + 1e6), await queue.next_due(NOW)) == ([], [], None)
 
+    async def test_the_last_one_ends_it(self, queue: OperatedQueue) -> None:
+        """Whoever settles the last recipient of a message is told that it is gone, and nobody else."""
+        await queue.put(entry("a@example.jp", "b@example.jp", "c@example.jp"))
+        (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
+        one, two, three = (Settlement(claim.id, (outcome(r.address),)) for r in claim.recipients)
+        assert await queue.settle(one, NOW) is False
+        together = await asyncio.gather(queue.settle(two, NOW), queue.settle(three, NOW))
+        assert together == [False, True]
+
     async def test_each_recipient_has_its_own_outcome(self, queue: OperatedQueue) -> None:
         """One is delivered, one deferred, one refused: only the first is gone."""
         await queue.put(entry("anna@example.jp", "bert@example.jp", "cleo@example.jp"))

@@ -1,15 +1,17 @@
 """Whatever operators and attempts do in whatever order: mail is waiting, leased, or gone with its outcome.
 
-The queue is compared after each step with a dictionary that does the same.
+The queue is compared after each step with a dictionary that does the same; so is the account of all mail.
 """
 
 import asyncio
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backupmx.queue.account import total
 from backupmx.queue.entry import Claim, Settlement, State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue import samples
@@ -51,6 +53,7 @@ class Model:
     def __init__(self, folder: str) -> None:
         self.folder, self.now = folder, NOW
         self.all: dict[str, dict[str, One]] = {}
+        self.came, self.ended = 0, Counter[str]()
         self.claims: list[Claim] = []
         self.queue: SqliteQueue
 
@@ -62,6 +65,7 @@ class Model:
         await self.queue.put(new)
         due = self.now if state is State.QUEUED else None
         self.all[new.id] = {a: One(state, due, 0, self.now) for a in new.envelope.addresses}
+        self.came += many
 
     async def claim(self, limit: int, _: None) -> None:
         due = sorted({(min(d), id) for id, those in self.all.items() if (d := self._due(those))})
@@ -95,6 +99,7 @@ class Model:
             return
         if end.ends:
             del those[address]
+            self.ended[end] += 1
             return
         one.attempts += 1
         if one.lease is None and one.state not in KEPT:
@@ -131,6 +136,7 @@ class Model:
         id = sorted(self.all)[which % len(self.all)]
         assert await self.queue.change(id, "", state, now=self.now) == len(self.all[id])
         if state is State.DELETED:
+            self.ended[state] += len(self.all[id])
             self.all[id].clear()
         for one in self.all[id].values():
             one.state, one.lease, one.next_attempt = state, None, 0.0
@@ -171,6 +177,10 @@ class Model:
         dues = [one.due for those in self.all.values() for one in those.values() if one.due is not None]
         assert await self.queue.next_due(self.now) == min((due for due in dues if due > self.now), default=None)
         assert [d.next_hop for d in await self.queue.due(self.now)] == [HOP] * any(due <= self.now for due in dues)
+        sheets = await self.queue.account()
+        waiting = Counter(one.state for those in self.all.values() for one in those.values())
+        assert (sum(s.came for s in sheets), [s.missing for s in sheets if s.missing]) == (self.came, [])
+        assert (total(sheets, "waiting"), total(sheets, "ended")) == (waiting, self.ended)
 
 
 @settings(max_examples=60, deadline=None)

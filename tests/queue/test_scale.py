@@ -31,6 +31,7 @@ def multiply(path: str) -> None:
             " 'example.jp', '', '', '', 0, 1 FROM entry WHERE key > 1 AND key % 4 = ?",
             (state, number),
         )
+    db.execute("UPDATE account SET recipients = recipients + (SELECT count(*) FROM recipient WHERE entry > 1)")
     db.commit()
     db.close()
 

@@ -93,6 +93,10 @@ async def test_discard_reads_250(queue: SqliteQueue, quarantine: bool, kept: lis
     assert str(reply) == "250 2.0.0 Ok: queued as QID"
     assert [entry.id for entry in await queue.quarantined()] == kept
     assert list(await queue.waiting()) == []
+    (life,) = await queue.trace("QID")
+    assert {(fate.state, fate.ended is None, fate.reason) for fate in life.fates} == {
+        ("discarded", quarantine, "header_checks:1")
+    }
 
 
 async def test_hold_is_kept(queue: SqliteQueue) -> None:

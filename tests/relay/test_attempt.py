@@ -27,6 +27,8 @@ async def test_delivered(tmp_path: Path) -> None:
         assert (
             s.events(id, "to=<u@example.jp>, relay=127.0.0.1[127.0.0.1]", "dsn=2.0.0, status=sent (250 2.0.0 Ok)") == 1
         )
+        assert b"backupmx/qmgr[" in s.log[-1]
+        assert s.log[-1].endswith(f": {id}: removed\n".encode())
     assert [(t.rcpts, t.content) for t in peer.taken] == [
         (["RCPT TO:<u@example.jp>", "RCPT TO:<v@example.jp>"], f"X-Id: {id}\r\n\r\n.dot\r\n".encode())]  # fmt: skip
 
@@ -53,6 +55,7 @@ async def test_each_recipient_has_his_own_end(tmp_path: Path) -> None:
             "w@example.jp": ("refused", "host 127.0.0.1[127.0.0.1] said: 550 5.1.1 who?"),
         }
         assert 290 <= waiting["v@example.jp"].next_attempt - s.clock() <= 310
+        assert s.events("removed") == 0
     assert len(peer.taken) == 1
 
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "pause": "accept a domain's mail and relay none of it: its primary's maintenance",
     "resume": "end a pause",
     "quarantine": "mail that a rule discarded and policy kept",
+    "trace": "a message's life, by queue id, Message-ID, sender or recipient",
+    "ledger": "the account of all mail: so many in, so many accounted",
 }
 
 

@@ -1,0 +1,14 @@
+"""Pure.  printable: strangers' words on an operator's terminal.
+
+Senders, Message-IDs and what a primary said are written by others.  A control
+character among them could move the cursor, colour a line or answer for the
+operator (ESC, and its 8-bit sisters 0x80-0x9f); a direction mark could turn a
+line around.  All of these are written as an escape; letters of any script stay.
+"""
+
+
+def printable(text: str) -> str:
+    """The same text with everything escaped that str.isprintable does not know as print: "\\x9b", "\\u202e"."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
