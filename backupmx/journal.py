@@ -141,6 +141,12 @@ class Journal:
         """A client said nothing for longer than the limit."""
         self._write("timed_out", "smtpd", f"timeout after {after} from {client}", client=str(client), after=after)
 
+    def too_many_errors(self, client: Client, after: str) -> None:
+        """A client went beyond the limit of errors (Postfix smtpd_hard_error_limit) and was disconnected."""
+        self._write(
+            "too_many_errors", "smtpd", f"too many errors after {after} from {client}", client=str(client), after=after
+        )
+
     def limited(self, limit: str, who: str, count: int, setting: str) -> None:
         """A client had more, or asked more often, than smtp.`setting` allows; once a minute for each."""
         line = f"warning: {limit} limit exceeded: {count} from {who} for service smtp [smtp.{setting}]"

@@ -16,7 +16,7 @@ Text that is not UTF-8 (a peer's words, as lone surrogates) is kept with U+FFFD.
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -84,17 +84,24 @@ class Stored:
         return self.size - wire_size(self.head)
 
 
-def pack(entry: NewEntry, *, path: str | None = None, start: int = 0) -> Packed:
-    """Measure and sum.  With a path the body is in that file."""
+def pack(
+    entry: NewEntry, *, path: str | None = None, start: int = 0, summed: Callable[[int, int], int] | None = None
+) -> Packed:
+    """Measure and sum.  With a path the body is in that file, from `start` on; `summed(size, checksum)` goes on with
+    the checksum there, which spares us to have all of a large file in memory."""
     if not entry.recipients:
         raise ValueError(f"{entry.id}: an entry without recipients would never end")
     message = entry.message
     head = b"\n".join(message.headers)
     checksum = zlib.crc32(head)
     size = wire_size(head)
-    for part in message.body:
-        checksum = zlib.crc32(part, checksum)
-        size += len(part)
+    octets = sum(len(part) for part in message.body)
+    if summed is not None:
+        checksum = summed(octets, checksum)
+    else:
+        for part in message.body:
+            checksum = zlib.crc32(part, checksum)
+    size += octets
     body: Buffer | None = None
     if path is None:
         body = message.body[0] if len(message.body) == 1 else b"".join(message.body)

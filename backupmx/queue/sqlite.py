@@ -28,13 +28,13 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from backupmx.journal import Journal, silent
 from backupmx.mail.message import Message
 from backupmx.queue import audit, claims, facts, hops, incoming, ledger, listing, orders, outcomes, pauses, stock
 from backupmx.queue.account import Life, Sheet
-from backupmx.queue.bodies import Bodies, sync_folder
+from backupmx.queue.bodies import Bodies, Damaged, sync_folder
 from backupmx.queue.commit import Uncertain, Writer
 from backupmx.queue.entry import (
     Claim,
@@ -317,11 +317,14 @@ class SqliteQueue:
             return await asyncio.to_thread(self._pack_file, entry)
         except OSError as error:
             raise trouble_of(error, entry.id) from error
+        except Damaged as damage:  # between the receiver and here: it has no 250 yet
+            raise QueueTrouble(f"{entry.id}: {damage}") from damage
 
     def _pack_file(self, entry: NewEntry) -> Packed:
         spool = entry.message.spool
         if spool is not None:
-            return pack(entry, path=self._bodies.adopt(spool), start=spool.offset)
+            name = self._bodies.adopt(spool)
+            return pack(entry, path=name, start=spool.offset, summed=partial(self._bodies.sum, name, spool.offset))
         return pack(entry, path=self._bodies.write(entry.id, entry.message.body))
 
     async def _remove(self, files: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ _BLOCK = 256 << 10
 """Octets that are worth a thread's while."""
 
 _BEHIND = 1 << 20
-"""Octets that wait for the disk before the client has to."""
+"""Octets that wait for a thread before the client has to; for the disk only a block does."""
 
 
 class Body:
@@ -74,7 +74,7 @@ class Body:
     @property
     def behind(self) -> bool:
         """The disk is slower than the client."""
-        return self._waiting >= _BEHIND
+        return self._waiting >= (_BLOCK if self._writing else _BEHIND)
 
     async def caught_up(self) -> None:
         """Returns when the client may go on.  Raises OSError when what it sent could not be written."""

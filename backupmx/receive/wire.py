@@ -352,6 +352,7 @@ class Wire(SMTP):
             return reply
         if self.errors > settings.hard_error_limit:
             self.parting = True
+            self.service.journal.too_many_errors(self.client, self._verb)
             return reply + line(self.named_reply(421, "4.7.0", "Error: too many errors"))
         spared = not settings.error_delay or self.client.address in self.service.spared
         if spared or self.errors < settings.soft_error_limit:

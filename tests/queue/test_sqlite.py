@@ -288,3 +288,13 @@ async def test_rerouting_that_was_cut_off(queue: SqliteQueue) -> None:
     with pytest.raises(InterruptedError):
         await queue.reroute(crash, "v2")
     assert await queue.reroute(lambda address: OTHER, "v2") == 1
+
+
+async def test_a_spooled_file_that_is_short(queue: SqliteQueue, tmp_path: Path) -> None:
+    """What the disk lost between the receiver and the commit is no promise: the client tries again."""
+    path = os.path.join(queue.body_folder, "spool")
+    write(path, LARGE[:-1])
+    with pytest.raises(QueueTrouble, match=r"body file spool has 400001 octets, not 400002"):
+        await queue.put(entry(body=LARGE, spool=Spool(path)))
+    write(path, LARGE)
+    await queue.put(entry(body=LARGE, spool=Spool(path)))

@@ -370,3 +370,13 @@ async def test_a_bug_within_data(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await talk.closed()
         await talk.close()
     assert door.door.service.journal.counters["bug"] == 1
+
+
+async def test_too_many_errors_are_told() -> None:
+    """The log says who made one error too many, and after which command, as Postfix does."""
+    async with running(error_delay=0, hard_error_limit=2) as door:
+        talk = await door.connect()
+        assert await talk.say("X", "Y", "VRFY") == "501 5.5.4 Syntax: VRFY address [SMTPUTF8]"
+        assert await talk.reply() == "421 4.7.0 mx2.example.net Error: too many errors"
+        await talk.close()
+    assert "too many errors after VRFY from unknown[127.0.0.1]" in door.lines

@@ -1,0 +1,65 @@
+"""A hundred clients with fifty megabytes each, all at once."""
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.appliance import Appliance, bound_to
+from tests.journeys.client import ADDRESS, message
+from tests.journeys.conftest import Serve
+from tests.neighbours.unbound import free_port
+
+pytestmark = pytest.mark.neighbours
+
+CLIENTS = 100
+SIZE = 50_000_000
+BLOCK = (b"0123456789" * 7 + b"\r\n") * 14_000
+
+
+def memory(mx: Appliance) -> int:
+    """Octets that all processes have in memory, files they look into and what they share counted for each."""
+    assert mx.process is not None
+    total = 0
+    for pid in (mx.process.pid, *mx.children()):
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        total += int(status.partition("VmRSS:")[2].split()[0]) << 10
+    return total
+
+
+def send(port: int, start: threading.Barrier, replies: list[bytes]) -> None:
+    """One client; all begin their content together."""
+    with socket.create_connection(("127.0.0.1", port), 30, (ADDRESS, 0)) as client:
+        client.settimeout(300)
+        with client.makefile("rb") as said:
+            said.readline()
+            client.sendall(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.jp>\r\nDATA\r\n")
+            for _ in range(4):
+                said.readline()
+            start.wait(60)
+            client.sendall(message("large"))
+            for _ in range(SIZE // len(BLOCK)):
+                client.sendall(BLOCK)
+            client.sendall(b".\r\n")
+            replies.append(said.readline())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_large_messages_from_everybody(serve: Serve) -> None:
+    """All are taken, and all processes together stay under 500 MiB from the first octet to the last reply."""
+    mx = serve(bound_to(["example.jp"], free_port()), smtp={"workers": 2, "client_connection_limit": 0})
+    start, replies = threading.Barrier(CLIENTS), []
+    clients = [threading.Thread(target=send, args=(mx.port, start, replies), daemon=True) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    most = 0
+    while any(client.is_alive() for client in clients):
+        most = max(most, memory(mx))
+        clients[0].join(0.05)
+    assert [reply[:9] for reply in replies] == [b"250 2.0.0"] * CLIENTS
+    assert most < 500 << 20
