@@ -2,7 +2,8 @@
 
 The supervisor locks a file there and its children inherit the lock, so it is
 free only when the last of them is gone, however they went.  The command line
-looks at it to know whether anybody would deliver.
+looks at it to know whether anybody would deliver.  Both may be root, and the
+folder is not root's: a link there is not followed, a pipe not waited for.
 """
 
 import fcntl
@@ -14,13 +15,15 @@ from backupmx.config import Config, ConfigTrouble
 PATIENCE = 10.0
 """The children of an appliance that was killed end their work first; a moment's patience spares a restart."""
 
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK
+
 
 def lock(config: Config) -> int:
     """The state directory is ours alone.  Raises ConfigTrouble."""
     path = config.state_path("lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ConfigTrouble([taken(config)]) from None
@@ -39,7 +42,7 @@ def taken(config: Config) -> str:
 def is_running(config: Config) -> bool:
     """An appliance holds the lock of this state directory."""
     try:
-        descriptor = os.open(config.state_path("lock"), os.O_RDONLY)
+        descriptor = os.open(config.state_path("lock"), os.O_RDONLY | _SAFELY)
     except OSError:
         return False
     try:

@@ -25,6 +25,27 @@ def test_no_queue_yet(desk: Desk) -> None:
     assert "no queue here yet; `backupmx serve` makes it" in str(result.exception)
 
 
+def test_a_link_to_a_queue(desk: Desk, tmp_path: Path) -> None:
+    """Whoever owns the state directory cannot lead a command to another file."""
+    (tmp_path / "elsewhere.db").write_text("")
+    (tmp_path / "state" / "queue.db").symlink_to(tmp_path / "elsewhere.db")
+    result = desk.says("queue", "list")
+    assert isinstance(result.exception, ConfigTrouble)
+    assert "queue.db: not a file" in str(result.exception)
+
+
+def test_strangers_words(desk: Desk) -> None:
+    """Nothing a stranger wrote moves the cursor or turns a line around, neither as text nor in JSON."""
+    wicked = "\x9b2J\x1b]0;owned\x07\u202eevil"
+    (id,) = desk.put(entry(f"{wicked}@example.jp", state=State.HELD, reason=wicked))
+    for words in (("list",), ("list", "--json"), ("show", id), ("show", id, "--json")):
+        shown = desk.says("queue", *words).stdout
+        assert "evil" in shown
+        assert all(line.isprintable() for line in shown.splitlines())
+    (line,) = desk.says("queue", "list", "--json").stdout.splitlines()
+    assert json.loads(line)["recipients"][0]["delay_reason"] == wicked
+
+
 def test_list(desk: Desk) -> None:
     """`queue list --json` has a line a message, as postqueue -j; for people it is shorter; empty is said."""
     first, second = desk.put(

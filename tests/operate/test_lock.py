@@ -46,3 +46,21 @@ def test_no_place_for_it(config: Config) -> None:
     config.state_path("").parent.joinpath("state").write_text("a file\n")
     with pytest.raises(ConfigTrouble, match=r"state/lock: .*; make it writable"):
         lock(config)
+
+
+def test_no_link_is_followed(config: Config, tmp_path: Path) -> None:
+    """A link in the place of the lock leads nobody to another file."""
+    config.state_path("").mkdir()
+    (tmp_path / "precious").write_text("mine\n")
+    config.state_path("lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(ConfigTrouble, match="state/lock"):
+        lock(config)
+    assert not is_running(config)
+    assert (tmp_path / "precious").read_text() == "mine\n"
+
+
+def test_no_pipe_is_waited_for(config: Config) -> None:
+    """A named pipe in its place holds nobody up."""
+    config.state_path("").mkdir()
+    os.mkfifo(config.state_path("lock"))
+    assert not is_running(config)

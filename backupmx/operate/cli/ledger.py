@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from backupmx.operate.cli.options import config_option, json_option, load_config, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.account import PRUNED, Sheet, date_of, total
 from backupmx.queue.entry import QUARANTINE
@@ -55,7 +55,7 @@ def command(domain: str, day: int | None, config_file: str | None, as_json: bool
 
     sheets, known = with_queue(load_config(config_file), work)
     if not known:
-        click.echo(f"backupmx: no mail for {domain} in the account", err=True)
+        say(f"backupmx: no mail for {domain} in the account", err=True)
         sys.exit(1)
     if as_json:
         for sheet in sheets:

@@ -1,6 +1,5 @@
 """options: what several commands have in common."""
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from backupmx.config import Config, find, load
+from backupmx.operate.cli.printable import json_text, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,12 @@ def load_config(config_file: str | None) -> Config:
 
 
 def write_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """One line for a person; what strangers wrote in it stays harmless."""
+    click.echo(printable(line), err=err)
 
 
 def on_terminal() -> bool:

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import Verb, entries, run_verb, unknown
 from backupmx.queue.entry import QUARANTINE, VIRUS, QueuedEntry, State
@@ -56,12 +56,12 @@ def list_(config_file: str | None, as_json: bool) -> None:
                 write_json(as_object(entry))
             else:
                 age = ago(time.time() - entry.arrived)
-                click.echo(f"{entry.id}  {size(entry.size):>6}  {age:>7}  {entry.sender or '<>'}  {why(entry)}")
+                say(f"{entry.id}  {size(entry.size):>6}  {age:>7}  {entry.sender or '<>'}  {why(entry)}")
         return count
 
     count = with_queue(load_config(config_file), work)
     if not as_json:
-        click.echo(f"{count} message{'s' if count != 1 else ''} in quarantine" if count else "Quarantine is empty.")
+        say(f"{count} message{'s' if count != 1 else ''} in quarantine" if count else "Quarantine is empty.")
 
 
 @command.command("show")
@@ -83,7 +83,7 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
         write_json(as_object(entry))
         return
     for name, value in as_object(entry).items():
-        click.echo(f"{name:<14} {', '.join(value) if isinstance(value, list) else value}")
+        say(f"{name:<14} {', '.join(value) if isinstance(value, list) else value}")
 
 
 @command.command("delete")

@@ -12,7 +12,7 @@ import click
 
 from backupmx.mail.address import domain_of
 from backupmx.mail.message import Message
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
 from backupmx.queue.entry import HopState, Queue, QueuedEntry, QueuedRecipient, State
@@ -92,17 +92,17 @@ def list_(config_file: str | None, as_json: bool) -> None:
 
     count = with_queue(load_config(config_file), work)
     if not as_json:
-        click.echo(f"{count} message{'s' if count != 1 else ''} in the queue" if count else "The queue is empty.")
+        say(f"{count} message{'s' if count != 1 else ''} in the queue" if count else "The queue is empty.")
 
 
 def _print(entry: QueuedEntry, now: float, hops: Mapping[str, HopState]) -> None:
     waiting = [r for r in entry.recipients if r.state in WAITING]
     head = f"{entry.id}  {queue_name(waiting):<8} {size(entry.size):>6}  {ago(now - entry.arrived):>7}"
-    click.echo(f"{head}  {entry.sender or '<>'}")
+    say(f"{head}  {entry.sender or '<>'}")
     for r in waiting:
         why, when = why_and_when(entry, r, hops)
         due = f", next try in {ago(when - now)}" if when > now else ""
-        click.echo(f"    {r.address}  via {r.next_hop}{due}{f' ({why})' if why else ''}")
+        say(f"    {r.address}  via {r.next_hop}{due}{f' ({why})' if why else ''}")
 
 
 @command.command("show")
@@ -118,12 +118,15 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
             if as_json:
                 write_json({**as_object(entry, hops), "message_id": entry.message_id, "reason": entry.reason})
                 continue
-            click.echo(f"id          {entry.id}\nsender      {entry.sender or '<>'}\nsize        {entry.size}")
-            click.echo(f"arrived     {time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(entry.arrived))}")
-            click.echo(f"message-id  {entry.message_id or '-'}\nreason      {entry.reason or '-'}")
+            arrived = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(entry.arrived))
+            for name, value in (
+                ("id", entry.id), ("sender", entry.sender or "<>"), ("size", entry.size), ("arrived", arrived),
+                ("message-id", entry.message_id or "-"), ("reason", entry.reason or "-"),
+            ):  # fmt: skip
+                say(f"{name:<12}{value}")
             for r in entry.recipients:
                 why, _ = why_and_when(entry, r, hops)
-                click.echo(f"recipient   {r.address}  {r.state}  via {r.next_hop}  tries {r.attempts}  {why}")
+                say(f"recipient   {r.address}  {r.state}  via {r.next_hop}  tries {r.attempts}  {why}")
         return bool(found)
 
     found = with_queue(load_config(config_file), work)
@@ -166,7 +169,7 @@ def return_(ids: tuple[str, ...], config_file: str | None) -> None:
         for target in ids:
             id, address = split(target)
             if await return_to_sender(queue, id, address, routes.next_hop, config.hostname, time.time()):
-                click.echo(f"{target}: returned")
+                say(f"{target}: returned")
             else:
                 missing.append(target)
         return missing
@@ -194,7 +197,7 @@ def export(id: str, config_file: str | None) -> None:
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
     if damage:
-        click.echo(f"backupmx: {id} is damaged: {damage}; this is what is left of it", err=True)
+        say(f"backupmx: {id} is damaged: {damage}; this is what is left of it", err=True)
         sys.exit(1)
 
 
@@ -209,7 +212,7 @@ def check(config_file: str | None, as_json: bool) -> None:
 
     faults = with_queue(load_config(config_file), work)
     for fault in faults:
-        write_json({"fault": fault}) if as_json else click.echo(fault)
+        write_json({"fault": fault}) if as_json else say(fault)
     if not as_json:
-        click.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}" if faults else "The queue is sound.")
+        say(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}" if faults else "The queue is sound.")
     sys.exit(1 if faults else 0)

@@ -1,7 +1,8 @@
 """queue_access: a command's hands on the queue.
 
 Run as root, a command first becomes the queue's owner: a database file that
-root touched would lock the appliance out of its own queue.
+root touched would lock the appliance out of its own queue.  A link is not
+followed: whoever owns the folder could lead root to a file of root's.
 """
 
 import asyncio
@@ -23,11 +24,13 @@ def with_queue(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> T
     """Do `work` on the appliance's queue, as its owner.  Raises ConfigTrouble when there is none."""
     path = config.queue_store.partition(":")[2]
     try:
-        status = os.stat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         raise ConfigTrouble([f"{path}: no queue here yet; `backupmx serve` makes it"]) from None
     except OSError as error:
         raise ConfigTrouble([f"{path}: {error.strerror}; run this as root or as the queue's owner"]) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigTrouble([f"{path}: not a file; name the database itself in queue.store"])
     become_owner(status.st_uid, status.st_gid)
     if not os.access(path, os.R_OK | os.W_OK):
         mode = stat.filemode(status.st_mode)

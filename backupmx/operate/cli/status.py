@@ -10,7 +10,7 @@ from backupmx.config import Config
 from backupmx.operate import tally
 from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, write_json
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.lock import is_running
 from backupmx.queue.entry import HopState, Paused, State, Total
@@ -88,7 +88,7 @@ def _print(
     for hop in hops:
         since, oldest = hop["since"], hop["oldest"]
         age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
-        click.echo(f"  {hop['next_hop']}: {hop['state']}{age}{f' ({error})' if (error := hop['error']) else ''}")
+        say(f"  {hop['next_hop']}: {hop['state']}{age}{f' ({error})' if (error := hop['error']) else ''}")
         if isinstance(oldest, int):
             counts = ", ".join(f"{hop[str(s)]} {s}" for s in _WAITING if hop[str(s)])
             click.echo(f"    waiting: {counts}; the oldest for {ago(now - oldest)}")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, size, write_json
-from backupmx.operate.cli.printable import printable
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.account import Fate, Life
 from backupmx.queue.sqlite import SqliteQueue
@@ -36,9 +35,9 @@ def command(word: str, config_file: str | None, as_json: bool) -> None:
         else:
             _print(life, now)
     if len(lives) > _MOST:
-        click.echo(f"backupmx: the oldest {_MOST:,} messages; there are more: name one of them", err=True)
+        say(f"backupmx: the oldest {_MOST:,} messages; there are more: name one of them", err=True)
     if not lives:
-        click.echo(f"backupmx: nothing known of {printable(word)}", err=True)
+        say(f"backupmx: nothing known of {word}", err=True)
     sys.exit(0 if lives else 1)
 
 
@@ -70,10 +69,10 @@ def as_object(life: Life) -> dict[str, object]:
 
 def _print(life: Life, now: float) -> None:
     own = "  (our own notice)" if life.own else ""
-    named = f"{printable(life.sender) or '<>'}  {printable(life.message_id)}{own}"
-    click.echo(f"{life.id}  {_moment(life.arrived)}  {size(life.size):>6}  from {named}")
+    named = f"{life.sender or '<>'}  {life.message_id}{own}"
+    say(f"{life.id}  {_moment(life.arrived)}  {size(life.size):>6}  from {named}")
     for fate in life.fates:
-        click.echo(f"    {printable(fate.address)}  {_what(fate, now)}")
+        say(f"    {fate.address}  {_what(fate, now)}")
 
 
 def _what(fate: Fate, now: float) -> str:
@@ -81,7 +80,7 @@ def _what(fate: Fate, now: float) -> str:
     where = f" via {fate.relay}" if fate.relay not in ("", "none") else ""
     tries = f", {fate.attempts} {'try' if fate.attempts == 1 else 'tries'}" if fate.attempts else ""
     for_all = f", for {fate.many} recipients" if fate.many != 1 else ""
-    why = f" ({printable(fate.reason)})" if fate.reason else ""
+    why = f" ({fate.reason})" if fate.reason else ""
     if fate.ended is not None:
         return f"{fate.state} {_moment(fate.ended)}{where}{tries}{for_all}{why}"
     due = f", next try in {ago(fate.next_attempt - now)}" if fate.next_attempt > now else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import click
 
-from backupmx.operate.cli.options import load_config
+from backupmx.operate.cli.options import load_config, say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.entry import Queue, QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
@@ -53,7 +53,7 @@ def split(target: str) -> tuple[str, str]:
 
 
 def unknown(target: str) -> None:
-    click.echo(f"backupmx: no message {target} in the queue", err=True)
+    say(f"backupmx: no message {target} in the queue", err=True)
 
 
 def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
@@ -84,7 +84,7 @@ def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, conf
 async def apply(queue: Queue, verb: Verb, entry: QueuedEntry, address: str, target: str = "") -> bool:
     """The verb on one entry, or on one recipient of it.  `target`: complain under this name when it does not fit."""
     if any(word in entry.reason for word in verb.refuses):
-        click.echo(f"backupmx: {target}: {entry.reason}: {verb.name} it with --force if you must", err=True)
+        say(f"backupmx: {target}: {entry.reason}: {verb.name} it with --force if you must", err=True)
         return False
     named = [r for r in entry.recipients if not address or r.address == address]
     fit = [r for r in named if r.state in verb.applies_to]
@@ -94,7 +94,7 @@ async def apply(queue: Queue, verb: Verb, entry: QueuedEntry, address: str, targ
             entry.id, recipient.address, verb.becomes, now=time.time(), reason=_reason(verb, recipient.reason)
         )
     if changed:
-        click.echo(f"{target or entry.id}: {verb.past}")
+        say(f"{target or entry.id}: {verb.past}")
     elif target:
         _complain(verb, target, [r.state for r in named], bool(fit))
     return bool(changed)
@@ -109,6 +109,6 @@ def _complain(verb: Verb, target: str, states: Sequence[State], leased: bool) ->
     if not states:
         unknown(target)
     elif leased:
-        click.echo(f"backupmx: {target} is being delivered right now; try again", err=True)
+        say(f"backupmx: {target} is being delivered right now; try again", err=True)
     else:
-        click.echo(f"backupmx: {target} is {states[0]}: {verb.name} does not apply", err=True)
+        say(f"backupmx: {target} is {states[0]}: {verb.name} does not apply", err=True)
