@@ -10,8 +10,8 @@ PYTHON = python3
 BIN = .venv/bin
 BENCH = rules checks smtp queue_stone relay end_to_end
 # Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
-DEBIAN = bind9-dnsutils clamav-daemon clamav-milter clamdscan opendkim opendkim-tools postfix postfix-pcre rspamd \
-	spamass-milter spamassassin spamd strace swaks unbound
+DEBIAN = bind9-dnsutils clamav-daemon clamav-milter clamdscan opendkim opendkim-tools libldap2-dev libsasl2-dev postfix \
+	postfix-pcre rspamd slapd spamass-milter spamassassin spamd strace swaks unbound
 
 # RUNLEVEL=1: what we install for the tests must not start as a service here.
 NEIGHBOURS = \
@@ -31,9 +31,14 @@ NEIGHBOURS = \
 demo: .venv/installed
 	@$(BIN)/backupmx demo $(DEMO)
 
+# bonsai is built against libldap, so it comes after Debian's headers; where there are none its tests are skipped.
+LDAP = $(BIN)/python -c 'import bonsai' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'bonsai>=1.5' || \
+	echo "bonsai could not be built here: tests with LDAP are skipped"
+
 # Style first and tests last, so that a run ends with pytest's line; a failure in one does not hide the other.
 test: .venv/developing
 	@$(NEIGHBOURS)
+	@$(LDAP)
 	@$(MAKE) -s lint; style=$$?; $(BIN)/pytest -n 2 $(PYTEST) && exit $$style
 
 check: lint

@@ -339,6 +339,20 @@ class Journal:
         what = ", ".join(domains) or "all domains"
         self._write("flushed", "qmgr", f"flush of {what}: {waiting} waiting", domains=list(domains), waiting=waiting)
 
+    def list_synced(self, source: str, many: int, added: int, removed: int) -> None:
+        """A list of recipients was fetched and is in force."""
+        self._last.pop(f"list {source}", None)
+        line = f"recipients: {source}: {many} addresses, {added} new, {removed} gone"
+        self._write("list_synced", "qmgr", line, source=source, many=many, added=added, removed=removed)
+
+    def list_failed(self, source: str, why: str) -> None:
+        """A list of recipients could not be fetched, or was refused; the last good one stays."""
+        self._seldom(f"list {source}", "list_failed", "qmgr", f"warning: recipients: {why}", source=source, why=why)
+
+    def recipients_trouble(self, why: str) -> None:
+        """What is known of recipients cannot be read or written; who cannot be looked up is put off, 451."""
+        self._seldom("recipients", "recipients_trouble", "smtpd", f"warning: recipients: {why}", why=why)
+
     # smtp: deliveries
 
     def delivered(self, queue_id: str, to: str, relay: str, delay: float, status: str, reply: str) -> None:

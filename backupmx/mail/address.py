@@ -30,6 +30,7 @@ _ATOMS = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+")  # dots wherever they 
 _QUOTED = re.compile(r'"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*"')
 _LABEL = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff](?:[A-Za-z0-9_\x80-\U0010ffff-]{0,61}[A-Za-z0-9_\x80-\U0010ffff])?")
 _LITERAL = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]{2,45}|[0-9.]{7,15})\]", re.IGNORECASE)
+_NEVER_EXTENDED = frozenset({"postmaster", "mailer-daemon", "double-bounce"})
 _ROUTE = re.compile(r"@[^\x00-\x20<>:@]+(?:,@[^\x00-\x20<>:@]+)*:")
 
 
@@ -44,6 +45,17 @@ def domain_of(address: str) -> str:
 
 def local_of(address: str) -> str:
     return address.rpartition("@")[0] if "@" in address else address
+
+
+def without_extension(local: str, delimiter: str) -> str:
+    """ "user+ext" -> "user".  No empty local part results, and some names are never split (Postfix: split_addr.c).
+
+    `delimiter`: Postfix's recipient_delimiter, any number of characters; "" splits nothing.
+    """
+    if not delimiter or local in _NEVER_EXTENDED:
+        return local
+    places = [at for at in (local.find(character, 1) for character in delimiter) if at > 0]
+    return local[: min(places)] if places else local
 
 
 def parse_path(text: bytes, *, utf8: bool = False, allow: str = "") -> tuple[str, list[str]]:

@@ -15,13 +15,15 @@ import time
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
-from backupmx.operate import tally
+from backupmx.operate import sources, tally
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.quarantine import Quarantine
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.queue.wake import Ear
+from backupmx.recipients.lessons import Lessons
+from backupmx.recipients.store import Store, StoreTrouble
 from backupmx.relay.runner import Relay, RelaySettings
 from backupmx.route.tls_policy import TlsPolicies
 
@@ -59,7 +61,11 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
     queue = await open_queue(config.queue_store, journal=journal)
     await queue.end_leases()  # of a relay that was killed: its mail is due now, not when the leases run out
     resolver = Resolver(config.dns.servers, journal)
-    relay = Relay(queue, files.routes, resolver, relay_settings(config, files.relay_tls), journal)
+    lessons, store = Lessons(), sources.store(config)
+    relay = Relay(
+        queue, files.routes, resolver, relay_settings(config, files.relay_tls), journal,
+        learn=lambda address, reply: lessons.hear(address, reply) if config.recipients.learn else None,
+    )  # fmt: skip
     await relay.start()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(relay.run())
@@ -68,10 +74,14 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
             tasks.create_task(_listen(ear, relay)),
             tasks.create_task(_sweep_often(config, journal)),
             tasks.create_task(publisher.run()),
+            tasks.create_task(lessons.keep(store, journal.recipients_trouble)),
         ]
+        syncing = tasks.create_task(sources.keep_synced(config, journal))
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
+                syncing.cancel()
+                syncing = tasks.create_task(sources.keep_synced(config, journal))
                 await relay.reload(files.routes, relay_settings(config, files.relay_tls))
                 journal.clear("reload")
                 journal.clear("loop")  # the new routes may lead elsewhere; if not, the next try says so again
@@ -79,14 +89,23 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
                 journal.reload_failed(trouble.errors)
             except QueueTrouble as trouble:
                 journal.reload_failed([f"waiting mail was not routed anew: {trouble}; reload again"])
-        for helper in helpers:
+        for helper in (*helpers, syncing):
             helper.cancel()
         await relay.stop(config.smtp.stop_timeout)
+    _last_lessons(lessons, store, journal)
     ear.close()
     await resolver.close()
     await queue.close()
     publisher.end()
     return 0
+
+
+def _last_lessons(lessons: Lessons, store: Store, journal: Journal) -> None:
+    try:
+        lessons.write(store)
+    except StoreTrouble as trouble:
+        journal.recipients_trouble(str(trouble))
+    store.close()
 
 
 async def _listen(ear: Ear, relay: Relay) -> None:
@@ -110,8 +129,11 @@ async def _sweep_often(config: Config, journal: Journal) -> None:
                 sweep = _sweep_queue
             finally:
                 await queue.close()
+            await asyncio.to_thread(sources.tidy, config, time.time())
         except QueueTrouble as trouble:
             journal.queue_trouble(f"quarantine, ledger: {trouble}")
+        except StoreTrouble as trouble:
+            journal.recipients_trouble(str(trouble))
         await asyncio.sleep(_TIDY_EVERY)
 
 

@@ -27,6 +27,7 @@ from backupmx.mail.message import Content, Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate
 from backupmx.net.dns import Answer, DNSTrouble, Resolver
+from backupmx.operate import sources
 from backupmx.operate.policy import Files
 from backupmx.operate.worker import admission, policy
 from backupmx.queue.entry import NewRecipient
@@ -111,7 +112,8 @@ async def explained(config: Config, files: Files, content: Content, said: Said) 
 async def _explained(config: Config, files: Files, content: Content, said: Said, resolver: Witness) -> Explained:
     started, lines, assumed = time.monotonic(), list[bytes](), list[str]()
     journal = Journal(sink=lines.append, stamped=False)
-    door, rules = admission(files), policy(config, files, resolver, journal)
+    door = admission(config, files, sources.store(config), journal)
+    rules = policy(config, files, resolver, journal)
     envelope = _envelope(said, content, door, files.routes.postmaster or f"postmaster@{config.hostname}", assumed)
     client = await _client(said, resolver, assumed)
     admitted = tuple((r.address, door.recipient(client, envelope.sender, r.address)) for r in envelope.recipients)

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from pathlib import Path
 
 from backupmx.config import ConfigTrouble
 
@@ -30,3 +31,15 @@ def become_owner(uid: int, gid: int) -> None:
         os.setgroups([gid])
         os.setgid(gid)
         os.setuid(uid)
+
+
+def become_owner_of(folder: Path) -> None:
+    """As root, take the identity of the state directory's owner, before anything in it is opened.
+
+    What root made there would lock the appliance out.  Raises ConfigTrouble.
+    """
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise ConfigTrouble([f"{folder}: {error.strerror}"]) from None
+    become_owner(status.st_uid, status.st_gid)

@@ -18,6 +18,7 @@ from backupmx.check.trouble import RulesTrouble
 from backupmx.config import Config, ConfigTrouble, load
 from backupmx.journal import silent
 from backupmx.net.tls import ServerTls, TlsTrouble
+from backupmx.operate.sources import sources
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.recipients import known
 from backupmx.recipients.known import Known, KnownTrouble
@@ -90,6 +91,7 @@ def read_policy(config: Config) -> Files:
     relay_tls = attempt(lambda: read_relay_tls(config), TlsPolicies())
     ready = attempt(lambda: engines(config), Engines())
     attempt(lambda: milters.build(config, silent()), None)
+    attempt(lambda: bool(sources(config)), False)  # can they be fetched here at all?
     if errors or routes is None:
         raise ConfigTrouble(list(dict.fromkeys(errors)))  # one file may be several tables
     warnings += routes.map.warnings + relay_tls.warnings

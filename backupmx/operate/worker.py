@@ -22,7 +22,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.net.tls import ServerTls, kept
-from backupmx.operate import tally
+from backupmx.operate import sources, tally
 from backupmx.operate.descriptors import most_clients
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import Files, read_all
@@ -35,6 +35,7 @@ from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door
 from backupmx.receive.sender import Senders
 from backupmx.receive.service import Service
+from backupmx.recipients.store import Store
 from backupmx.rules.engine import DEFAULT
 
 
@@ -55,9 +56,11 @@ async def _receive(
     bell = Bell(str(config.state_path("")))
     queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
     resolver = Resolver(config.dns.servers, journal)
+    store = sources.store(config)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     service = Service(
-        smtp_settings(config, queue.body_folder, most_clients(config.smtp, journal)), intake.accept, admission(files),
+        smtp_settings(config, queue.body_folder, most_clients(config.smtp, journal)), intake.accept,
+        admission(config, files, store, journal),
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
@@ -76,7 +79,8 @@ async def _receive(
             journal.clear("engine")  # the new policy's engines are asked before they are called away
             journal.clear("reload")
             intake.policy = policy(config, files, resolver, journal)
-            service.admission, service.tls = admission(files), certificates(files, journal, service.tls)
+            service.admission = admission(config, files, store, journal)
+            service.tls = certificates(files, journal, service.tls)
         await door.stop(config.smtp.stop_timeout)
         publishing.cancel()
     await resolver.close()
@@ -104,8 +108,10 @@ def engines(policy: Policy) -> Iterable[EngineState]:
     return (*policy.checks.states, *(policy.milters.states if policy.milters else ()))
 
 
-def admission(files: Files) -> Admission:
-    return Admission(files.routes, files.known, postmaster=files.routes.postmaster)
+def admission(config: Config, files: Files, store: Store, journal: Journal) -> Admission:
+    """Who is let in; without any list everybody of a relay domain exists."""
+    known = sources.recipients(config, files.known, store) if files.known or config.recipients.source else None
+    return Admission(files.routes, known, postmaster=files.routes.postmaster, troubled=journal.recipients_trouble)
 
 
 def certificates(files: Files, journal: Journal, old: ServerTls | None = None) -> ServerTls | None:

@@ -1,4 +1,4 @@
-"""Pure.  admit: may this client give us this recipient?  A Reply says no, None says yes.
+"""admit: may this client give us this recipient?  A Reply says no, None says yes.
 
 Refusing here is the only refusal that costs nobody a bounce: the sender's
 own server tells the sender.  What is asked, in Postfix's order:
@@ -6,17 +6,21 @@ own server tells the sender.  What is asked, in Postfix's order:
     whose is the domain?   not ours: 554 5.7.1 Relay access denied
     is it routed onwards?  `user%elsewhere@ours`, `elsewhere!user@ours`: the same, or
                            the primary, which trusts us, would be our open relay
-    does the person exist? not in relay_recipients: 550 5.1.1
+    does the person exist? by what recipients/ knows: taken, 550 5.1.1, or put off with
+                           450 when nobody can tell now
 
 `postmaster` of a domain of ours always exists (RFC 5321 4.5.1), and
 `<postmaster>` alone is whom the operator named for it.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from backupmx.mail.address import domain_of, local_of
 from backupmx.mail.envelope import Client
 from backupmx.mail.reply import Reply
+from backupmx.recipients.standing import Decision
+from backupmx.recipients.store import StoreTrouble
 
 
 class Ours(Protocol):
@@ -28,19 +32,32 @@ class Ours(Protocol):
 
 
 class Exists(Protocol):
-    """Who exists (relay_recipient_maps)."""
+    """Who exists: recipients.who.Recipients."""
 
-    def knows(self, address: str) -> bool: ...
+    def decide(self, address: str) -> Decision:
+        """Raises StoreTrouble."""
+        ...
 
 
 class Admission:
     """The policy at connection, MAIL and RCPT.  Replaced as a whole by a reload."""
 
-    def __init__(self, routes: Ours, known: Exists | None = None, *, postmaster: str = "") -> None:
-        """`known` None: every address of a relay domain exists, as with an empty relay_recipient_maps."""
+    def __init__(
+        self,
+        routes: Ours,
+        known: Exists | None = None,
+        *,
+        postmaster: str = "",
+        troubled: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        """`known` None: every address of a relay domain exists, as with an empty relay_recipient_maps.
+
+        `troubled` hears of lists that cannot be read.
+        """
         self._routes = routes
         self._known = known
         self._postmaster = postmaster
+        self._troubled = troubled
 
     def connect(self, client: Client) -> Reply | None:
         """Before the greeting."""
@@ -58,10 +75,23 @@ class Admission:
         """At RCPT, with `resolve`d recipients."""
         if not self._routes.is_ours(recipient) or _routed(recipient):
             return Reply(554, "5.7.1", f"<{recipient}>: Relay access denied")
-        if self._known is None or self._known.knows(recipient) or local_of(recipient).lower() == "postmaster":
+        if self._known is None or local_of(recipient).lower() == "postmaster":
             return None
-        text = f"<{recipient}>: Recipient address rejected: User unknown in relay recipient table"
-        return Reply(550, "5.1.1", text)
+        return self._unknown(self._known, recipient)
+
+    def _unknown(self, known: Exists, recipient: str) -> Reply | None:
+        try:
+            decision = known.decide(recipient)
+        except StoreTrouble as trouble:
+            self._troubled(str(trouble))
+            return Reply(451, "4.3.0", f"<{recipient}>: Temporary lookup failure")
+        if decision is Decision.ACCEPT:
+            return None
+        if decision is Decision.REJECT:
+            text = f"<{recipient}>: Recipient address rejected: User unknown in relay recipient table"
+            return Reply(550, "5.1.1", text)
+        text = f"<{recipient}>: Recipient address rejected: cannot be verified now, try again later"
+        return Reply(450, "4.1.1", text)
 
     def resolve(self, recipient: str) -> str:
         """Whom mail to this RCPT goes to: `<postmaster>` alone gets its domain, all others stay."""

@@ -34,10 +34,12 @@ class KnownTrouble(Exception):
 class Known:
     """Who exists.  A hundred thousand addresses are one dict."""
 
-    __slots__ = ("_lines", "name")
+    __slots__ = ("_lines", "name", "read_at")
 
-    def __init__(self, name: str, lines: dict[str, int]) -> None:
+    def __init__(self, name: str, lines: dict[str, int], read_at: float | None = None) -> None:
+        """`read_at`: when the file was last changed, seconds since the epoch."""
         self.name = name
+        self.read_at = read_at
         self._lines = lines
 
     def __len__(self) -> int:
@@ -61,7 +63,7 @@ class Known:
         return self._lines.get(key[key.rfind("@") :]) if line is None else line
 
 
-def parse(text: str, name: str) -> Known:
+def parse(text: str, name: str, read_at: float | None = None) -> Known:
     """Pure.  Raises KnownTrouble with every error of the file."""
     lines: dict[str, int] = {}
     errors: list[str] = []
@@ -76,19 +78,20 @@ def parse(text: str, name: str) -> Known:
             lines.setdefault(key.lower(), number)  # postmap keeps the first of two and warns
     if errors:
         raise KnownTrouble(errors)
-    return Known(name, lines)
+    return Known(name, lines, read_at)
 
 
 def read(path: Path) -> Known:
     """Raises KnownTrouble, also when the file cannot be read."""
     try:
+        changed = path.stat().st_mtime
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise KnownTrouble([f"{path}: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise KnownTrouble([f"{path}:{line}: not UTF-8; save the file as UTF-8"]) from None
-    return parse(text, path.name)
+    return parse(text, path.name, changed)
 
 
 def _wrong_with(key: str, value: str) -> str:

@@ -63,6 +63,8 @@ class Means:
     """0 to 1, for the schedule."""
     wake: Callable[[], None]
     """Something new is due: a notice."""
+    learn: Callable[[str, Reply], None] = lambda address, reply: None
+    """A next hop's own word about an address of ours: who exists."""
 
 
 async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: Means) -> Mood | None:
@@ -106,6 +108,9 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
     gone = await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
     for outcome in outcomes:
         _log(claim, outcome, now, means.journal)
+    for recipient, answer in zip(claim.recipients, answers, strict=True):
+        if answer.said and means.routes.is_ours(recipient.address):
+            means.learn(recipient.address, answer.reply)
     if notice is not None:
         means.journal.noticed(claim.id, notice.id)
     if gone:

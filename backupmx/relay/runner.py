@@ -30,6 +30,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backupmx.journal import Journal
+from backupmx.mail.reply import Reply
 from backupmx.queue.entry import UNROUTED, Queue, QueueTrouble
 from backupmx.relay import schedule
 from backupmx.relay.attempt import Means
@@ -65,10 +66,11 @@ class Relay:
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         own: Callable[[str], bool] = hosts.bindable,
+        learn: Callable[[str, Reply], None] = lambda address, reply: None,
     ) -> None:
-        """`own`: is this IP address ours; for looking for ourselves in MX lists."""
+        """`own`: is this IP address ours; for looking for ourselves in MX lists.  `learn`: see Means."""
         self.health = Health(queue, settings, journal, clock, chance)
-        self._means = Means(queue, routes, self.health, settings, journal, clock, chance, self.wake)
+        self._means = Means(queue, routes, self.health, settings, journal, clock, chance, self.wake, learn)
         self._resolver = resolver
         self._own = own
         self._budget = Budget(settings.all_connections)

@@ -15,6 +15,7 @@ from backupmx.receive.admit import Admission
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door, open_sockets
 from backupmx.receive.service import Service
+from backupmx.recipients.who import Lists, Recipients
 
 PATIENCE = 10.0
 
@@ -160,7 +161,9 @@ async def running(
     service = Service(
         SmtpSettings("mx2.example.net", **settings),
         recorder,
-        Admission(RelayDomains(), known, postmaster="postmaster@example.jp"),
+        Admission(
+            RelayDomains(), Recipients(known, None, Lists()) if known else None, postmaster="postmaster@example.jp"
+        ),
         journal=Journal(sink=log.append, host="mx2", stamped=False),
         resolver=resolver,
         tls=tls,

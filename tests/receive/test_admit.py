@@ -3,6 +3,7 @@
 from backupmx.mail.envelope import Client
 from backupmx.receive.admit import Admission
 from backupmx.recipients.known import parse
+from backupmx.recipients.who import Lists, Recipients
 from tests.receive.doors import RelayDomains
 
 CLIENT = Client("192.0.2.1", 25)
@@ -28,7 +29,7 @@ def test_no_open_relay_through_the_primary() -> None:
 
 def test_unknown_recipients() -> None:
     """With a list, who is not on it does not exist; postmaster always does."""
-    admission = Admission(RelayDomains(), parse("user@example.jp OK", "known"))
+    admission = Admission(RelayDomains(), Recipients(parse("user@example.jp OK", "known"), None, Lists()))
     assert reply(admission, "User@Example.JP") == "yes"
     assert reply(admission, "Postmaster@example.jp") == "yes"
     expected = "550 5.1.1 <x@example.jp>: Recipient address rejected: User unknown in relay recipient table"

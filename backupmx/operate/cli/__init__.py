@@ -29,6 +29,7 @@ COMMANDS = {
     "flush": "deliver now what is deferred",
     "pause": "accept a domain's mail and relay none of it: its primary's maintenance",
     "resume": "end a pause",
+    "recipients": "who exists, from which list, how old",
     "quarantine": "mail that a rule discarded and policy kept",
     "trace": "a message's life, by queue id, Message-ID, sender or recipient",
     "ledger": "the account of all mail: so many in, so many accounted",

@@ -1,81 +1,21 @@
-"""config: every setting of backupmx.toml, with its type, its default and its sentence.
-
-`load(path)` reads a file and gives a frozen tree, or raises ConfigTrouble with
-every error at once: file, key, what is wrong, what to write instead.  Unknown
-keys are errors, with "did you mean".  What a later version will do is refused
-as such: a setting that is silently without effect is worse than none.
+"""sections: every setting of backupmx.toml, with its type, its default and its sentence.
 
 Paths in the file are relative to the file's own directory; what we write is
 relative to `state_dir`.  `Config.policy_path` and `Config.state_path` apply
 the two rules, so nobody else needs to know them.
-
-Durations are numbers of seconds or "30s", "15m", "5d"; sizes are octets or
-"50MiB".  Everything has a default but `hostname` and `relay.transport_map`.
 """
 
-import difflib
-import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-SEARCH = (
-    Path("backupmx.toml"),
-    Path("/usr/local/etc/backupmx/backupmx.toml"),
-    Path("/etc/backupmx/backupmx.toml"),
-)
-"""Where a command looks when neither -c nor $BACKUPMX_CONFIG names a file."""
+from backupmx.config.recipients import Recipients
+from backupmx.config.values import Octets, OnError, Seconds, Section
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|KB|MB|GB|k|K|M|G)?")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_OCTETS = {
-    "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9,
-    "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30,
-}  # fmt: skip
 _MILTER = re.compile(r"unix:/.+|inet:[^:\s].*:\d{1,5}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
-
-
-class ConfigTrouble(Exception):
-    """The configuration cannot be used.  `errors` are sentences: "FILE: KEY: what, and what to write"."""
-
-    def __init__(self, errors: Sequence[str], rest: "Config | None" = None) -> None:
-        """`rest`: the configuration without what is wrong in it, so that the files it names can be read too."""
-        super().__init__("\n".join(errors))
-        self.errors = tuple(errors)
-        self.rest = rest
-
-
-def seconds(value: object) -> object:
-    """ "15m" -> 900.0; numbers pass.  ValueError says what to write."""
-    if isinstance(value, str):
-        if not (match := _DURATION.fullmatch(value.strip())):
-            raise ValueError('a duration is a number with a unit: "30s", "15m", "1h", "5d"')
-        return float(match[1]) * _SECONDS[match[2]]
-    return value
-
-
-def octets(value: object) -> object:
-    """ "50MiB" -> 52428800; numbers pass."""
-    if isinstance(value, str):
-        if not (match := _SIZE.fullmatch(value.strip())):
-            raise ValueError('a size is a number with a unit: "512KiB", "50MiB", "1GiB"')
-        return int(float(match[1]) * _OCTETS[match[2] or "B"])
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
-Octets = Annotated[int, BeforeValidator(octets), Field(ge=0)]
-OnError = Literal["accept", "defer", "quarantine", "reject"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Smtp(Section):
@@ -222,7 +162,7 @@ class Spam(Section):
     """Where spamd listens: unix:PATH or tcp:HOST:PORT; left out, rspamd's is tcp:127.0.0.1:11333."""
     required_score: float = 17.0
     """From this score on it is spam."""
-    required_score_for: dict[str, float] = {}
+    required_score_for: dict[str, float] = Field(default_factory=dict)
     """Another threshold for a recipient domain; of several recipients' the highest counts."""
     rules: str = ""
     """The rule file of the builtin engine; empty: the shipped one."""
@@ -369,6 +309,7 @@ class Config(Section):
     rules: Rules = Rules()
     checks: Checks = Checks()
     milter: tuple[Milter, ...] = ()
+    recipients: Recipients = Recipients()
     queue: Queue = Queue()
     quarantine: Quarantine = Quarantine()
     ledger: Ledger = Ledger()
@@ -407,92 +348,3 @@ class Config(Section):
         if colon and kind in ("pcre", "regexp"):
             return path and f"{kind}:{self.policy_path(path)}"
         return spec and str(self.policy_path(spec))
-
-
-def find(named: str | None = None, environment: Mapping[str, str] = os.environ) -> Path:
-    """The configuration file: -c, $BACKUPMX_CONFIG, then the usual places.  Raises ConfigTrouble."""
-    if named or (named := environment.get("BACKUPMX_CONFIG")):
-        return Path(named)
-    for path in SEARCH:
-        if path.exists():
-            return path
-    places = ", ".join(str(p) for p in SEARCH)
-    raise ConfigTrouble(
-        [f"no configuration found in {places}; name one with -c FILE, or write one with backupmx init DIR"]
-    )
-
-
-def load(path: Path) -> Config:
-    """The configuration in a file.  Raises ConfigTrouble with every error at once."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigTrouble([f"{path}: {why}"]) from None
-    return parse(text, path)
-
-
-def parse(text: str, path: Path) -> Config:
-    """The configuration in a text; `path` is where it stands.  Raises ConfigTrouble."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigTrouble([f"{path}: {error}"]) from None
-    if "path" in values:
-        raise ConfigTrouble([f"{path}: path: unknown key"])
-    try:
-        config = Config.model_validate({**values, "path": path.absolute()})
-    except ValidationError as error:
-        rest = _without(error, values, path)
-        raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)], rest) from None
-    if errors := list(_not_in_this_version(config)):
-        raise ConfigTrouble([f"{path}: {error}" for error in errors], config)
-    return config
-
-
-def _without(error: ValidationError, values: Mapping[str, Any], path: Path) -> Config | None:
-    """What is left when the settings that are wrong have their defaults; None: one of them has none."""
-    rest = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
-    for item in error.errors():
-        section, key = item["loc"][0], item["loc"][1] if len(item["loc"]) > 1 else None
-        if isinstance(rest.get(str(section)), dict) and key is not None:
-            rest[str(section)].pop(str(key), None)
-        else:
-            rest.pop(str(section), None)
-    try:
-        return Config.model_validate({**rest, "path": path.absolute()})
-    except ValidationError:
-        return None
-
-
-def _sentences(error: ValidationError) -> Iterator[str]:
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"] if part not in ("str", "tuple[str, ...]"))
-        if item["type"] == "extra_forbidden":
-            yield f"{key}: unknown key{_did_you_mean(item['loc'])}"
-        elif item["type"] == "missing":
-            yield f"{key}: missing; it has no default"
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            yield f"{key}: {message[0].lower()}{message[1:]} (it says {item['input']!r})"
-
-
-def _did_you_mean(place: tuple[int | str, ...]) -> str:
-    section: Any = Config
-    for part in place[:-1]:
-        if isinstance(part, str) and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-            section = Milter if part == "milter" else annotation
-    close = difflib.get_close_matches(str(place[-1]), section.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close and close[0] != "path" else ""
-
-
-def _not_in_this_version(config: Config) -> Iterator[str]:
-    """Settings of the public interface that this version cannot honour yet: said, not ignored."""
-    if config.relay.when_primary_up != "accept":
-        yield 'relay.when_primary_up: this version knows only "accept"'
-    for key in ("proxy_protocol_from", "xclient_from", "etrn_from"):
-        if getattr(config.smtp, key):
-            yield f"smtp.{key}: this version does not have it yet; take the line out"
-    if not config.queue.store.startswith("sqlite:"):
-        yield 'queue.store: write "sqlite:FILE"'

@@ -1,0 +1,124 @@
+"""read: the configuration file, found, read and checked as a whole.
+
+`load(path)` gives a frozen tree, or raises ConfigTrouble with every error at
+once: file, key, what is wrong, what to write instead.  Unknown keys are
+errors, with "did you mean".  What a later version will do is refused as such:
+a setting that is silently without effect is worse than none.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from backupmx.config.sections import Config
+
+SEARCH = (
+    Path("backupmx.toml"),
+    Path("/usr/local/etc/backupmx/backupmx.toml"),
+    Path("/etc/backupmx/backupmx.toml"),
+)
+"""Where a command looks when neither -c nor $BACKUPMX_CONFIG names a file."""
+
+
+class ConfigTrouble(Exception):
+    """The configuration cannot be used.  `errors` are sentences: "FILE: KEY: what, and what to write"."""
+
+    def __init__(self, errors: Sequence[str], rest: "Config | None" = None) -> None:
+        """`rest`: the configuration without what is wrong in it, so that the files it names can be read too."""
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
+        self.rest = rest
+
+
+def find(named: str | None = None, environment: Mapping[str, str] = os.environ) -> Path:
+    """The configuration file: -c, $BACKUPMX_CONFIG, then the usual places.  Raises ConfigTrouble."""
+    if named or (named := environment.get("BACKUPMX_CONFIG")):
+        return Path(named)
+    for path in SEARCH:
+        if path.exists():
+            return path
+    places = ", ".join(str(p) for p in SEARCH)
+    raise ConfigTrouble(
+        [f"no configuration found in {places}; name one with -c FILE, or write one with backupmx init DIR"]
+    )
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file.  Raises ConfigTrouble with every error at once."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigTrouble([f"{path}: {why}"]) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """The configuration in a text; `path` is where it stands.  Raises ConfigTrouble."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigTrouble([f"{path}: {error}"]) from None
+    if "path" in values:
+        raise ConfigTrouble([f"{path}: path: unknown key"])
+    try:
+        config = Config.model_validate({**values, "path": path.absolute()})
+    except ValidationError as error:
+        rest = _without(error, values, path)
+        raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)], rest) from None
+    if errors := list(_not_in_this_version(config)):
+        raise ConfigTrouble([f"{path}: {error}" for error in errors], config)
+    return config
+
+
+def _without(error: ValidationError, values: Mapping[str, Any], path: Path) -> Config | None:
+    """What is left when the settings that are wrong have their defaults; None: one of them has none."""
+    rest = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    for item in error.errors():
+        section, key = item["loc"][0], item["loc"][1] if len(item["loc"]) > 1 else None
+        if isinstance(rest.get(str(section)), dict) and key is not None:
+            rest[str(section)].pop(str(key), None)
+        else:
+            rest.pop(str(section), None)
+    try:
+        return Config.model_validate({**rest, "path": path.absolute()})
+    except ValidationError:
+        return None
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part not in ("str", "tuple[str, ...]"))
+        if item["type"] == "extra_forbidden":
+            yield f"{key}: unknown key{_did_you_mean(item['loc'])}"
+        elif item["type"] == "missing":
+            yield f"{key}: missing; it has no default"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            yield f"{key}: {message[0].lower()}{message[1:]} (it says {item['input']!r})"
+
+
+def _did_you_mean(place: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in place[:-1]:
+        if isinstance(part, str) and part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            section = next(iter(getattr(annotation, "__args__", ())), annotation)  # tuple[Milter, ...]
+    close = difflib.get_close_matches(str(place[-1]), section.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close and close[0] != "path" else ""
+
+
+def _not_in_this_version(config: Config) -> Iterator[str]:
+    """Settings of the public interface that this version cannot honour yet: said, not ignored."""
+    if config.relay.when_primary_up != "accept":
+        yield 'relay.when_primary_up: this version knows only "accept"'
+    for key in ("proxy_protocol_from", "xclient_from", "etrn_from"):
+        if getattr(config.smtp, key):
+            yield f"smtp.{key}: this version does not have it yet; take the line out"
+    if not config.queue.store.startswith("sqlite:"):
+        yield 'queue.store: write "sqlite:FILE"'

@@ -1,0 +1,98 @@
+"""sources: the lists that [recipients] names, made of the configuration; their fetching by the clock.
+
+    relay process ─keep_synced─► sync, each source every so often ─► recipients.db ◄─know─ workers
+    command line  ─sync, diff, import──────────────────────────────────┘
+
+A list that cannot be fetched is told once an hour and tried at its next time;
+the last good one stays, with its age.
+"""
+
+import asyncio
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from backupmx.config import Config, RecipientSource
+from backupmx.journal import Journal
+from backupmx.recipients.known import Known
+from backupmx.recipients.source import Source, SourceTrouble
+from backupmx.recipients.source_command import CommandSource
+from backupmx.recipients.source_import import ImportedSource
+from backupmx.recipients.source_ldap import LdapSource
+from backupmx.recipients.standing import YES_KEPT
+from backupmx.recipients.store import FILE, Store, StoreTrouble
+from backupmx.recipients.sync import sync
+from backupmx.recipients.who import Lists, Recipients
+
+_LOOK_EVERY = 15.0
+_AFTER_FAILURE = 300.0
+"""Seconds until a source that failed is tried again, if `every` is longer."""
+
+
+def sources(config: Config) -> Sequence[Source]:
+    """Every source.  Raises ValueError, with what to install or write."""
+    return [_source(config, one) for one in config.recipients.source]
+
+
+def _source(config: Config, one: RecipientSource) -> Source:
+    if one.command:
+        return CommandSource(one.name, one.command, one.domains, one.suffixes, one.every, one.timeout)
+    if not one.ldap:
+        return ImportedSource(one.name, one.domains, one.suffixes)
+    if importlib.util.find_spec("bonsai") is None:
+        raise ValueError(f"recipients.source {one.name}: ldap wants bonsai; pip install 'backupmx[ldap]'")
+    return LdapSource(
+        one.name, one.ldap, one.base, one.filter, one.attributes, one.bind_dn,
+        _path(config, one.password_file), one.starttls, _path(config, one.ca_file),
+        one.domains, one.suffixes, one.every, one.timeout,
+    )  # fmt: skip
+
+
+def _path(config: Config, path: str) -> Path | None:
+    return config.policy_path(path) if path else None
+
+
+def lists(config: Config) -> Lists:
+    """Pure.  What the door has to know of the lists."""
+    recipients = config.recipients
+    domains = {one.name: one.domains for one in recipients.source}
+    return Lists(domains, recipients.max_age, unknown=recipients.unknown, unknown_for=recipients.unknown_for)
+
+
+def store(config: Config) -> Store:
+    """recipients.db of this appliance."""
+    return Store(config.state_path(FILE))
+
+
+def recipients(config: Config, known: Known | None, store: Store | None) -> Recipients:
+    return Recipients(known, store, lists(config))
+
+
+async def keep_synced(config: Config, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+    """Fetch each source at its times, for ever.  One at a time: they are small, and a fetch is a thread."""
+    wanted = [source for source in sources(config) if source.every]
+    while wanted:
+        for source in wanted:
+            await asyncio.to_thread(_fetch_if_due, config, source, journal, clock())
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _fetch_if_due(config: Config, source: Source, journal: Journal, now: float) -> None:
+    try:
+        with store(config) as kept:
+            state = kept.states().get(source.name)
+            wait = source.every if state is None or not state.error else min(_AFTER_FAILURE, source.every)
+            if state is not None and state.tried is not None and now - state.tried < wait:
+                return
+            change = sync(source, kept, max_shrink=config.recipients.max_shrink, now=now)
+    except (SourceTrouble, StoreTrouble) as trouble:
+        journal.list_failed(source.name, str(trouble))
+        return
+    journal.list_synced(source.name, change.after, len(change.added), len(change.removed))
+
+
+def tidy(config: Config, now: float) -> None:
+    """Forget what primaries said too long ago.  Raises StoreTrouble."""
+    with store(config) as kept:
+        kept.tidy(now - YES_KEPT)

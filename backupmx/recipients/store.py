@@ -1,0 +1,277 @@
+"""store: recipients.db, the lists that were fetched and what primaries said of single addresses.
+
+    sync  ──replace──► listed, source   a whole list: one transaction swaps the old for the new
+    relay ──teach────► taught           a primary's 250 or 5.1.1 for one address
+    door  ──find─────► who has it       some microseconds, on the caller's own thread
+
+SQLite in WAL mode: a reader never waits for a writer, the pages are shared by
+all workers through the system's cache, and a list of 100,000 costs a process
+nothing until it is asked.  It is no mail: what a power cut takes is fetched or
+taught again (synchronous = NORMAL).
+
+Trouble
+    StoreTrouble   the file cannot be read or written: "cannot tell" is not
+                   "does not exist", the door says 451.  A file that is no
+                   database is moved aside and a new one begun.
+
+Why not a dict in each worker?  It would be right until the next sync, and cost
+each of them 20 MiB.
+"""
+
+import contextlib
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from backupmx.recipients.standing import Taught
+
+FILE = "recipients.db"
+MOST_TAUGHT = 1_000_000
+"""Addresses that are remembered from primaries' words; of more the oldest go."""
+_BATCH = 5000
+_PATIENCE = 5.0
+_VERSION = 1
+_LISTED = "SELECT s.name FROM listed l JOIN source s ON s.key = l.source WHERE l.address IN (?, ?, ?)"
+_TAUGHT = 'SELECT address, "exists", at, said FROM taught WHERE address IN (?, ?, ?)'
+
+_FORGET = "DELETE FROM taught WHERE address IN (SELECT address FROM taught WHERE at < ?2 ORDER BY at LIMIT ?1)"
+
+
+class StoreTrouble(Exception):
+    """recipients.db cannot be used now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """One list as it stands in the store."""
+
+    name: str
+    synced: float | None
+    many: int
+    tried: float | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whatever the store says of an address."""
+
+    listed: str = ""
+    """A source that has it or its whole domain; "" for none."""
+    taught: Taught | None = None
+    """What a primary said of it; not asked for when it is listed."""
+
+
+NOTHING = Found()
+
+
+class Store:
+    """One process's hands on recipients.db.  Its methods do not wait for a network; writing ones wait for a lock."""
+
+    def __init__(self, path: Path) -> None:
+        """It is opened, and made, when it is first asked; after an error it is opened anew."""
+        self.path = path
+        self._open: sqlite3.Connection | None = None
+        self._states: tuple[float, Mapping[str, SourceState]] = (0.0, {})
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # The door's questions
+
+    def find(self, keys: Sequence[str], sources: Collection[str]) -> Found:
+        """`keys`: an address as it may be listed, most exact first, up to three.  Raises StoreTrouble."""
+        three = (*keys, keys[-1], keys[-1])[:3]
+        try:
+            for (name,) in self._db.execute(_LISTED, three).fetchall():
+                if name in sources:
+                    return Found(name)
+            rows = self._db.execute(_TAUGHT, three).fetchall()
+        except (sqlite3.Error, OSError) as error:  # not _troubles: a few microseconds, for every recipient
+            raise self._trouble(error) from error
+        if not rows:
+            return NOTHING
+        said = {address: Taught(bool(exists), at, words) for address, exists, at, words in rows}
+        return Found(taught=next((said[key] for key in keys if key in said), None))
+
+    def states(self, *, within: float = 0.0) -> Mapping[str, SourceState]:
+        """Every source by name; `within` so many seconds the last answer will do.  Raises StoreTrouble."""
+        now = time.monotonic()
+        if within and now - self._states[0] < within:
+            return self._states[1]
+        with self._troubles():
+            rows = self._db.execute("SELECT name, synced, many, tried, error FROM source").fetchall()
+        self._states = now, {row[0]: SourceState(*row) for row in rows}
+        return self._states[1]
+
+    # Lists
+
+    def addresses(self, source: str) -> Iterator[str]:
+        """Of one source, in order.  Raises StoreTrouble."""
+        with self._troubles():
+            rows = self._db.execute(
+                "SELECT address FROM listed WHERE source = (SELECT key FROM source WHERE name = ?) ORDER BY address",
+                (source,),
+            )
+            for (address,) in rows:
+                yield address
+
+    def replace(self, source: str, added: Iterable[str], removed: Iterable[str], now: float) -> None:
+        """Bring a source's list to what was fetched.  All or nothing.  Raises StoreTrouble."""
+        with self._troubles(), self._transaction():
+            key = self._key(source)
+            self._db.executemany(
+                "DELETE FROM listed WHERE address = ? AND source = ?", ((address, key) for address in removed)
+            )
+            self._db.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", ((address, key) for address in added))
+            self._db.execute(
+                "UPDATE source SET synced = ?1, tried = ?1, error = '',"
+                " many = (SELECT count(*) FROM listed WHERE source = ?2) WHERE key = ?2",
+                (now, key),
+            )
+
+    def failed(self, source: str, why: str, now: float) -> None:
+        """It could not be fetched, or was refused: the last good list stays.  Raises StoreTrouble."""
+        with self._troubles(), self._transaction():
+            self._db.execute("UPDATE source SET tried = ?, error = ? WHERE key = ?", (now, why, self._key(source)))
+
+    def forget(self, source: str) -> int:
+        """A source that is no longer configured.  -> how many addresses it had.  Raises StoreTrouble."""
+        with self._troubles(), self._transaction():
+            key = self._key(source)
+            gone = self._db.execute("DELETE FROM listed WHERE source = ?", (key,)).rowcount
+            self._db.execute("DELETE FROM source WHERE key = ?", (key,))
+        return gone
+
+    # What primaries say
+
+    def teach(self, lessons: Mapping[str, Taught]) -> None:
+        """By folded address.  The newest word counts.  Raises StoreTrouble."""
+        with self._troubles(), self._transaction():
+            self._db.executemany(
+                'INSERT INTO taught VALUES (?1, ?2, ?3, ?4) ON CONFLICT (address) DO UPDATE SET "exists" = ?2, at = ?3,'
+                " said = ?4 WHERE ?3 >= at",
+                ((address, one.exists, one.at, one.said[:200]) for address, one in lessons.items()),
+            )
+
+    def unteach(self, addresses: Iterable[str]) -> None:
+        """Nothing is known of these any more.  Raises StoreTrouble."""
+        with self._troubles(), self._transaction():
+            self._db.executemany("DELETE FROM taught WHERE address = ?", ((address,) for address in addresses))
+
+    def taught(self, domain: str = "") -> Iterator[tuple[str, Taught]]:
+        """Every address a primary spoke of.  Raises StoreTrouble."""
+        with self._troubles():
+            for address, exists, at, said in self._db.execute(
+                "SELECT address, \"exists\", at, said FROM taught WHERE ?1 = '' OR address LIKE '%@' || ?1"
+                " ORDER BY address",
+                (domain,),
+            ):
+                yield address, Taught(bool(exists), at, said)
+
+    def tidy(self, before: float, most: int = MOST_TAUGHT) -> int:
+        """Forget what was taught before then, and the oldest beyond `most`.  -> how many.  Raises StoreTrouble."""
+        gone = 0
+        while True:
+            with self._troubles(), self._transaction():
+                some = self._db.execute(_FORGET, (_BATCH, before)).rowcount
+                (many,) = self._db.execute("SELECT count(*) FROM taught").fetchone()
+                some += self._db.execute(_FORGET, (max(0, min(_BATCH, many - most)), math.inf)).rowcount
+            gone += some
+            if some < _BATCH:
+                return gone
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._open is None:
+            self._open = _open(self.path)
+        return self._open
+
+    @contextlib.contextmanager
+    def _troubles(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: Exception) -> StoreTrouble:
+        """What was open is given up: what is wrong with it may be mended."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        return StoreTrouble(f"{self.path}: {error}")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._open is not None and self._open.in_transaction:
+                self._open.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _key(self, source: str) -> int:
+        self._db.execute("INSERT OR IGNORE INTO source (name) VALUES (?)", (source,))
+        (key,) = self._db.execute("SELECT key FROM source WHERE name = ?", (source,)).fetchone()
+        return int(key)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError):
+            name.rename(f"{name}.damaged")
+    return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA mmap_size=268435456")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version < _VERSION:
+            _make(db)
+        elif version > _VERSION:
+            raise StoreTrouble(f"{path} was written by a newer backupmx; upgrade, or move it away: it is fetched anew")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make(db: sqlite3.Connection) -> None:
+    """Two processes may come here at once."""
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version < _VERSION:
+        script = resources.files("backupmx.recipients").joinpath("schema.sql").read_text("utf-8")
+        for statement in _uncommented(script).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version={_VERSION}")
+    db.execute("COMMIT")
+
+
+def _uncommented(script: str) -> str:
+    return "\n".join(line.partition("--")[0] for line in script.splitlines())

@@ -1,0 +1,100 @@
+"""who: does this address exist?  One question over the file, the fetched lists and what primaries said.
+
+    door ─know(address)─► Recipients ─┬─ relay_recipients (known.py), in memory
+                                      └─ recipients.db (store.py), some microseconds
+
+Keys are asked for as Postfix does: the whole address, then without its
+extension where `recipient_delimiter` is set, then "@domain".
+
+Trouble
+    StoreTrouble   recipients.db cannot be read: whoever asks must answer 451.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from backupmx.mail.address import domain_of, local_of, without_extension
+from backupmx.recipients.known import Known
+from backupmx.recipients.standing import Decision, Knowledge, ListState, Standing, decide, judge
+from backupmx.recipients.store import NOTHING, SourceState, Store
+
+_MOST_DOMAINS = 10_000
+"""Relay domains may be all subdomains of one: what is remembered of them is bounded."""
+_STATES_FOR = 1.0
+"""Seconds for which a list's age is not asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What the configuration says about lists."""
+
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By name, the domains it speaks for; () for all."""
+    max_age: float = 7 * 86400.0
+    """A list older than this, in seconds, is stale: its no is worth nothing."""
+    asked: Callable[[str], bool] = lambda domain: False
+    """May a primary be asked about addresses of this domain?"""
+    delimiter: str = ""
+    """Postfix's recipient_delimiter."""
+    unknown: str = "auto"
+    """recipients.unknown: auto, accept, defer, reject."""
+    unknown_for: Mapping[str, str] = field(default_factory=dict)
+    """The same by domain."""
+
+
+class Recipients:
+    """Who exists, as far as we know.  Replaced as a whole by a reload."""
+
+    def __init__(
+        self, known: Known | None, store: Store | None, lists: Lists, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`known`, `store` None: there is no such list."""
+        self._known = known
+        self._store = store
+        self._lists = lists
+        self._clock = clock
+        self._sources_of: dict[str, Sequence[str]] = {}
+
+    def know(self, address: str) -> Knowledge:
+        """What is known of an address of a domain of ours.  Raises StoreTrouble."""
+        keys, domain = self.keys(address), domain_of(address)
+        if (known := self._known) is not None:
+            for key in keys:
+                if line := known.source(key):
+                    return Knowledge(Standing.LISTED, line, known.read_at)
+        sources = self.sources_of(domain)
+        found = self._store.find(keys, sources) if self._store else NOTHING
+        lists = self.lists_of(sources)
+        return judge(lists, found.listed, found.taught, self._lists.asked(domain), self._clock())
+
+    def decide(self, address: str, *, can_ask: bool = False) -> Decision:
+        """What becomes of mail to this address of a domain of ours.  Raises StoreTrouble."""
+        lists = self._lists
+        return decide(self.know(address).standing, lists.unknown_for.get(domain_of(address), lists.unknown), can_ask)
+
+    def keys(self, address: str) -> Sequence[str]:
+        """Pure.  As the address may be listed, most exact first."""
+        folded = address.lower()
+        whole = folded[folded.rfind("@") :]
+        if not self._lists.delimiter:
+            return (folded, whole)
+        base = without_extension(local_of(folded), self._lists.delimiter) + whole
+        return (folded, whole) if base == folded else (folded, base, whole)
+
+    def sources_of(self, domain: str) -> Sequence[str]:
+        """Names of the fetched lists that speak for a domain of ours."""
+        if (names := self._sources_of.get(domain)) is None:
+            names = tuple(name for name, domains in self._lists.sources.items() if not domains or domain in domains)
+            if len(self._sources_of) < _MOST_DOMAINS:
+                self._sources_of[domain] = names
+        return names
+
+    def lists_of(self, sources: Sequence[str]) -> Sequence[ListState]:
+        """Those, with their age, and the file.  Raises StoreTrouble."""
+        states: Mapping[str, SourceState] = self._store.states(within=_STATES_FOR) if self._store and sources else {}
+        fetched = [
+            ListState(name, states[name].synced if name in states else None, self._lists.max_age) for name in sources
+        ]
+        file = [ListState(self._known.name, self._known.read_at, 0.0)] if self._known else []
+        return [*file, *fetched]

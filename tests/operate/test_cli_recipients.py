@@ -1,0 +1,125 @@
+"""recipients: what an operator sees and does."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backupmx.config import ConfigTrouble
+from backupmx.operate.cli import cli
+
+CONFIGURATION = """\
+hostname = "mx2.example.net"
+[relay]
+transport_map = "transport.map"
+[recipients]
+unknown_for = {{ "open.jp" = "accept" }}
+[[recipients.source]]
+name = "hr"
+domains = ["example.jp"]
+command = ["{python}", "-c", "print(open('people').read())"]
+[[recipients.source]]
+name = "given"
+domains = ["given.jp"]
+suffixes = ["-request"]
+"""
+MAP = "example.jp smtp:[p]\ngiven.jp smtp:[p]\nopen.jp smtp:[p]\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "transport.map").write_text(MAP)
+    (tmp_path / "people").write_text("".join(f"u{n}@example.jp\n" for n in range(10)))
+    (tmp_path / "backupmx.toml").write_text(CONFIGURATION.format(python=sys.executable))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "backupmx.toml"
+
+
+def says(config: Path, *words: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(cli, ["recipients", *words, "-c", str(config)], input=stdin)
+
+
+def test_before_the_first_sync(config: Path) -> None:
+    """Nobody is refused on the word of a list that was never fetched."""
+    result = says(config, "show", "u1@example.jp")
+    assert (result.exit_code, "put off, 450" in result.stdout) == (1, True)
+
+
+def test_sync_and_show(config: Path) -> None:
+    """Fetched, known, and a stranger is refused."""
+    assert says(config, "sync").stdout == "hr: 10 addresses, 10 new, 0 gone\n"
+    assert says(config, "show", "U1@example.jp").exit_code == 0
+    told = json.loads(says(config, "show", "x@example.jp", "--json").stdout)
+    assert (told["standing"], told["source"], told["decision"]) == ("absent", "hr", "reject")
+
+
+def test_a_list_that_shrank(config: Path) -> None:
+    """diff shows who would go; sync refuses until confirmed."""
+    says(config, "sync")
+    (config.parent / "people").write_text("u1@example.jp\nnew@example.jp\n")
+    shown = says(config, "diff", "hr").stdout.splitlines()
+    assert shown[:3] == ["hr: 2 addresses, 1 new, 9 gone", "  + new@example.jp", "  - u0@example.jp"]
+    refused = says(config, "sync", "hr")
+    assert (refused.exit_code, "9 of 10 addresses would vanish" in refused.stderr) == (1, True)
+    assert says(config, "show", "u5@example.jp").exit_code == 0
+    assert says(config, "sync", "--confirm", "hr").exit_code == 0
+    assert says(config, "show", "u5@example.jp").exit_code == 1
+
+
+def test_import(config: Path) -> None:
+    """A list that somebody brings, as a Postfix map is written."""
+    result = says(config, "import", "given", "-", stdin="list@given.jp a@x.jp\nx@other.jp OK\n")
+    assert (result.exit_code, result.stdout) == (0, "given: 2 addresses, 2 new, 0 gone\n")
+    assert says(config, "show", "list-request@given.jp").exit_code == 0
+
+
+def test_list(config: Path) -> None:
+    """Each domain: how many, from where, how old, and what happens to an unknown address."""
+    says(config, "sync")
+    told = {(one := json.loads(line))["domain"]: one for line in says(config, "list", "--json").stdout.splitlines()}
+    assert (told["example.jp"]["known"], told["example.jp"]["unknown"]) == (10, "reject")
+    assert (told["given.jp"]["known"], told["given.jp"]["unknown"]) == (0, "defer")
+    assert (told["open.jp"]["sources"], told["open.jp"]["unknown"]) == ([], "accept")
+    assert "no source" in says(config, "list", "open.jp").stdout
+    assert says(config, "list", "--addresses", "example.jp").stdout.splitlines()[0] == "u0@example.jp"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("sync", "nobody"), 1),
+        (("show", "x@elsewhere.test"), 1),
+        (("show", "nonsense"), 2),
+        (("import", "given", "/nonexistent"), 2),
+        (("list", "elsewhere.test"), 1),
+    ],
+)
+def test_wrong(config: Path, words: tuple[str, ...], status: int) -> None:
+    """One sentence and its status."""
+    result = says(config, *words)
+    assert (result.exit_code, result.exception.__class__) == (status, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ('[[recipients.source]]\nname = "hr"\n', "two sources are called 'hr'"),
+        ('[[recipients.source]]\nname = "x"\nldap = "ldap://h"\n', "ldap needs base"),
+        ('[[recipients.source]]\nname = "x"\nldap = "ldap://h"\ncommand = ["c"]\n', "not both"),
+    ],
+)
+def test_a_wrong_configuration(config: Path, more: str, error: str) -> None:
+    """Said with its key."""
+    config.write_text(config.read_text() + more)
+    result = says(config, "sync")
+    assert isinstance(result.exception, ConfigTrouble)
+    assert error in str(result.exception)
+
+
+def test_a_key_that_is_misspelt(config: Path) -> None:
+    """Also one in a list of sections is asked about."""
+    config.write_text(config.read_text() + 'domain = ["x.jp"]\n')
+    result = says(config, "sync")
+    assert "recipients.source.1.domain: unknown key; did you mean domains?" in str(result.exception)

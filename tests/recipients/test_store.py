@@ -1,0 +1,105 @@
+"""recipients.db."""
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from backupmx.recipients.standing import Taught
+from backupmx.recipients.store import Found, Store, StoreTrouble
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "recipients.db")
+
+
+def test_lists_of_several_sources(store: Store) -> None:
+    """An address is found in the sources that speak for its domain, by itself or by its whole domain."""
+    store.replace("ldap", ["a@example.jp"], [], 10.0)
+    store.replace("hr", ["a@example.jp", "@all.jp"], [], 20.0)
+    assert store.find(("a@example.jp", "@example.jp"), ("hr",)) == Found("hr")
+    assert store.find(("x@all.jp", "@all.jp"), ("hr", "ldap")) == Found("hr")
+    assert store.find(("x@all.jp", "@all.jp"), ("ldap",)) == Found()
+
+
+def test_replacing_is_whole(store: Store) -> None:
+    """A list changes at once, with its age and length."""
+    store.replace("ldap", ["a@x.jp", "b@x.jp"], [], 10.0)
+    store.replace("ldap", ["c@x.jp"], ["a@x.jp"], 20.0)
+    assert list(store.addresses("ldap")) == ["b@x.jp", "c@x.jp"]
+    state = store.states()["ldap"]
+    assert (state.many, state.synced, state.tried, state.error) == (2, 20.0, 20.0, "")
+
+
+def test_a_failure_keeps_the_list(store: Store) -> None:
+    """The last good list stays, with its age; the reason is kept."""
+    store.replace("ldap", ["a@x.jp"], [], 10.0)
+    store.failed("ldap", "no route", 20.0)
+    state = store.states()["ldap"]
+    assert (state.synced, state.tried, state.error) == (10.0, 20.0, "no route")
+    assert store.find(("a@x.jp", "@x.jp"), ("ldap",)).listed == "ldap"
+
+
+def test_the_newest_word_counts(store: Store) -> None:
+    """An older yes does not undo a newer no."""
+    store.teach({"a@x.jp": Taught(True, 10.0)})
+    store.teach({"a@x.jp": Taught(False, 20.0, "550 5.1.1")})
+    store.teach({"a@x.jp": Taught(True, 15.0)})
+    assert store.find(("a@x.jp", "@x.jp"), ()).taught == Taught(False, 20.0, "550 5.1.1")
+    store.unteach(["a@x.jp"])
+    assert store.find(("a@x.jp", "@x.jp"), ()) == Found()
+
+
+def test_what_is_taught_is_bounded(store: Store) -> None:
+    """The oldest go first, by age and by number."""
+    store.teach({f"u{n}@x.jp": Taught(True, float(n)) for n in range(100)})
+    assert store.tidy(10.0, most=50) == 50
+    assert [one.at for _, one in store.taught()] == sorted((float(n) for n in range(50, 100)), key=str)
+    assert store.tidy(60.0, most=50) == 10
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    """It is moved aside; lists are fetched anew."""
+    path = tmp_path / "recipients.db"
+    path.write_bytes(b"no database " * 1000)
+    with Store(path) as store:
+        assert store.states() == {}
+    assert (tmp_path / "recipients.db.damaged").read_bytes().startswith(b"no database")
+
+
+def test_nobody_else_reads_it(store: Store) -> None:
+    """0600: it names everybody who exists."""
+    store.replace("ldap", ["a@x.jp"], [], 1.0)
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_trouble_has_a_name(tmp_path: Path) -> None:
+    """A folder, a link to elsewhere, a folder that is not there are trouble, not tracebacks; and it may pass."""
+    (tmp_path / "target").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for path in (tmp_path, tmp_path / "link", tmp_path / "missing" / "recipients.db"):
+        with pytest.raises(StoreTrouble):
+            Store(path).states()
+    late = Store(tmp_path / "missing" / "recipients.db")
+    with pytest.raises(StoreTrouble):
+        late.find(("a@x.jp", "@x.jp"), ())
+    (tmp_path / "missing").mkdir()
+    assert late.find(("a@x.jp", "@x.jp"), ()) == Found()
+
+
+def test_a_newer_versions_file(tmp_path: Path) -> None:
+    """It is left as it is, and said."""
+    db = sqlite3.connect(tmp_path / "recipients.db")
+    db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(StoreTrouble, match="newer backupmx"):
+        Store(tmp_path / "recipients.db").states()
+
+
+def test_two_processes(store: Store) -> None:
+    """What one writes the other finds."""
+    with Store(store.path) as other:
+        other.replace("ldap", ["a@x.jp"], [], 10.0)
+        assert store.find(("a@x.jp", "@x.jp"), ("ldap",)) == Found("ldap")

@@ -1,0 +1,78 @@
+"""One question over the file, the fetched lists and what primaries said."""
+
+from pathlib import Path
+
+import pytest
+
+from backupmx.recipients.known import parse
+from backupmx.recipients.standing import Knowledge, Standing, Taught
+from backupmx.recipients.store import Store, StoreTrouble
+from backupmx.recipients.who import Lists, Recipients
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "recipients.db")
+    store.replace("ldap", ["a@example.jp", "list@example.jp"], [], NOW - 60)
+    store.teach({"old@other.jp": Taught(True, NOW - 60)})
+    return store
+
+
+def who(store: Store | None, file: str = "", **lists: object) -> Recipients:
+    given = {"sources": {"ldap": ("example.jp",)} if store else {}, **lists}
+    return Recipients(
+        parse(file, "relay_recipients", NOW) if file else None,
+        store,
+        Lists(**given),  # type: ignore[arg-type]
+        lambda: NOW,
+    )
+
+
+def test_a_list_speaks_for_its_domains(store: Store) -> None:
+    """A domain that no list speaks for is not refused for another's list."""
+    recipients = who(store)
+    assert recipients.know("A@Example.JP") == Knowledge(Standing.LISTED, "ldap", NOW - 60)
+    assert recipients.know("x@example.jp").standing is Standing.ABSENT
+    assert recipients.know("x@other.jp").standing is Standing.UNLISTED
+    assert recipients.know("old@other.jp").standing is Standing.TAUGHT
+
+
+def test_the_file_speaks_for_all(store: Store) -> None:
+    """As Postfix's relay_recipient_maps does; the lists are asked beside it."""
+    recipients = who(store, "b@example.jp OK\n@whole.jp OK\n")
+    assert recipients.know("b@example.jp") == Knowledge(Standing.LISTED, "relay_recipients:1", NOW)
+    assert recipients.know("any@whole.jp").source == "relay_recipients:2"
+    assert recipients.know("a@example.jp").source == "ldap"
+    assert recipients.know("x@other.jp").standing is Standing.ABSENT
+
+
+def test_extensions(store: Store) -> None:
+    """user+ext is user where the delimiter is set, and not elsewhere."""
+    assert who(store).know("a+ext@example.jp").standing is Standing.ABSENT
+    recipients = who(store, delimiter="+-")
+    assert recipients.know("a+ext@example.jp").standing is Standing.LISTED
+    assert recipients.know("a-ext+more@example.jp").standing is Standing.LISTED
+    assert recipients.know("+ext@example.jp").standing is Standing.ABSENT
+
+
+def test_a_list_that_became_stale(tmp_path: Path) -> None:
+    """Its people exist still; of others nobody can say."""
+    store = Store(tmp_path / "recipients.db")
+    store.replace("ldap", ["a@example.jp"], [], NOW - 8 * 86400)
+    recipients = who(store)
+    assert recipients.know("a@example.jp").standing is Standing.LISTED
+    assert recipients.know("x@example.jp") == Knowledge(Standing.UNSURE, "ldap", NOW - 8 * 86400)
+
+
+def test_a_list_that_was_never_fetched(tmp_path: Path) -> None:
+    """Nobody can say yet."""
+    assert who(Store(tmp_path / "recipients.db")).know("x@example.jp") == Knowledge(Standing.UNSURE, "ldap")
+
+
+def test_a_store_that_cannot_be_read(tmp_path: Path) -> None:
+    """Is trouble, not "does not exist"."""
+    (tmp_path / "recipients.db").mkdir()
+    with pytest.raises(StoreTrouble):
+        who(Store(tmp_path / "recipients.db")).know("a@example.jp")
