@@ -49,7 +49,7 @@ import dkim
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from benchmarks.end_to_end import CONFIG, Ours, Server, Sink, Theirs, cpu, wait
+from benchmarks.servers import CONFIG, Ours, Server, Sink, Theirs, cpu, wait
 from tests.neighbours.clamav_milter import clamav_milter
 from tests.neighbours.clamd import clamd
 from tests.neighbours.opendkim import opendkim

@@ -22,172 +22,18 @@ BUGS
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 
-from tests.neighbours.postfix import postfix
-from tests.neighbours.unbound import free_port
+from benchmarks.servers import RULES, Server, Sink, cpu, machine, send, servers, wait
 
-RULES = Path(__file__).parent.parent / "policy" / "header_checks"
 LOADS = {
     "fresh": (["-s", "20", "-l", "4096"], 3000),
     "reused": (["-s", "20", "-l", "4096", "-d"], 5000),
     "large": (["-s", "4", "-l", "1048576"], 200),
     "flush": (["-s", "20", "-l", "4096", "-d"], 5000),
 }
-CONFIG = """\
-hostname = "mx2.example.net"
-[smtp]
-listen = ["127.0.0.1:{port}"]
-[relay]
-transport_map = "transport.map"
-[rules]
-header_checks = "{rules}"
-[checks]
-virus = {{ engine = "off" }}
-spam = {{ engine = "off" }}
-spf = {{ enabled = false }}
-dkim = {{ enabled = false }}
-dmarc = {{ enabled = false }}
-arc = {{ enabled = false }}
-[queue]
-min_free = 0
-"""
-
-
-class Server(Protocol):
-    port: int
-
-    def pids(self) -> list[int]: ...
-
-    def flush(self) -> None: ...
-
-
-class Sink:
-    """smtp-sink, which counts."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._counts = folder / "counts"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._counts.open("wb") as counts:
-            self._process = subprocess.Popen(
-                ["smtp-sink", "-u", "root", "-c", f"127.0.0.1:{self.port}", "1000"], stdout=counts, stderr=counts
-            )
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
-
-    def counted(self) -> int:
-        """Messages since the start: the third of the numbers "sess=1 quit=0 mesg=3"."""
-        text = self._counts.read_bytes()[-200:].replace(b"\r", b"\n").splitlines()
-        lines = [line for line in text if b"mesg=" in line]
-        return int(lines[-1].split(b"mesg=")[1].split()[0]) if lines else 0
-
-
-class Ours:
-    def __init__(self, folder: Path, sink: int, port: int, config: str = CONFIG) -> None:
-        self.port = port
-        self.folder = folder
-        folder.mkdir()
-        (folder / "transport.map").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
-        (folder / "backupmx.toml").write_text(config.format(port=port, rules=RULES))
-        self._run = [sys.executable, "-m", "backupmx"]
-        self.process = subprocess.Popen(
-            [*self._run, "serve", "-c", str(folder / "backupmx.toml")], stderr=(folder / "log").open("wb")
-        )
-
-    def pids(self) -> list[int]:
-        return [self.process.pid, *_children(self.process.pid)]
-
-    def flush(self) -> None:
-        subprocess.run(
-            [*self._run, "flush", "--no-wait", "-c", str(self.folder / "backupmx.toml")],
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-
-
-class Theirs:
-    """Postfix with the same duties, by the tests' launcher."""
-
-    def __init__(
-        self, stack: ExitStack, folder: Path, sink: int, more: Mapping[str, str] | None = None, services: str = ""
-    ) -> None:
-        """`more`: lines of main.cf; `services`: of master.cf."""
-        folder.mkdir()
-        (folder / "transport").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
-        settings = {
-            "virtual_mailbox_domains": "",
-            "relay_domains": "example.jp",
-            "transport_maps": f"texthash:{folder}/transport",
-            "header_checks": f"pcre:{RULES}",
-            "mime_header_checks": "",
-            "nested_header_checks": "",
-            "smtpd_recipient_restrictions": "reject_unauth_destination",
-            **(more or {}),
-        }
-        self._postfix = stack.enter_context(postfix(folder, settings=settings, started=False))
-        with (folder / "conf" / "master.cf").open("a") as master:
-            master.write(services)
-        self._postfix.start()
-        self._folder = folder
-        self.port = self._postfix.port
-
-    def pids(self) -> list[int]:
-        master = int((self._folder / "queue" / "pid" / "master.pid").read_text())
-        return [master, *_children(master)]
-
-    def flush(self) -> None:
-        subprocess.run(["postqueue", "-c", str(self._folder / "conf"), "-f"], check=True)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def cpu(server: Server) -> float:
-    """Seconds, with those of children that ended."""
-    ticks = 0
-    for pid in server.pids():
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(int(fields[n]) for n in (11, 12, 13, 14))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def wait(what: Callable[[], bool], patience: float = 300.0) -> None:
-    until = time.monotonic() + patience
-    while not what():
-        if time.monotonic() > until:
-            raise RuntimeError("it did not happen in time")
-        time.sleep(0.01)
-
-
-def send(server: Server, options: list[str], messages: int) -> None:
-    subprocess.run(
-        ["smtp-source", *options, "-m", str(messages), "-f", "s@upstream.example", "-t", "u@example.jp",
-         f"127.0.0.1:{server.port}"], check=True,
-    )  # fmt: skip
 
 
 def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float, float]:
@@ -200,9 +46,7 @@ def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float
         sink.start()
         time.sleep(0.2)
     else:
-        sink.stop()
-        sink.start()
-        time.sleep(0.2)
+        sink.restart()
     used, began = cpu(server), time.monotonic()
     if load == "flush":
         server.flush()
@@ -214,23 +58,6 @@ def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float
     return messages / seconds, (cpu(server) - used) / messages * 1000
 
 
-@contextmanager
-def servers() -> Iterator[tuple[dict[str, Server], dict[str, Sink]]]:
-    with tempfile.TemporaryDirectory(prefix="backupmx-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)
-        sinks: dict[str, Sink] = {}
-        for who in ("backupmx", "Postfix"):
-            (folder / f"sink-{who}").mkdir()
-            sinks[who] = Sink(folder / f"sink-{who}")
-            stack.callback(sinks[who].stop)
-        theirs = Theirs(stack, folder / "postfix", sinks["Postfix"].port)
-        ours = Ours(folder / "backupmx", sinks["backupmx"].port, free_port())
-        stack.callback(ours.stop)
-        time.sleep(3)
-        yield {"backupmx": ours, "Postfix": theirs}, sinks
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -240,16 +67,13 @@ def main() -> None:
     arguments = parser.parse_args()
     loads = arguments.loads.split(",")
     results: dict[str, dict[str, list[tuple[float, float]]]] = {load: {} for load in loads}
-    with servers() as (running, sinks):
+    with servers({"first user": RULES}) as running:
         for _ in range(arguments.rounds):
             for load in loads:
-                for who, server in running.items():
+                for (who, _table), (server, sink) in running.items():
                     messages = max(20, int(LOADS[load][1] * arguments.scale))
-                    results[load].setdefault(who, []).append(measure(server, sinks[who], load, messages))
-    version = subprocess.run(["postconf", "-dh", "mail_version"], capture_output=True, text=True, check=True).stdout
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Postfix {version.strip()}"
-    )
+                    results[load].setdefault(who, []).append(measure(server, sink, load, messages))
+    print(machine())
     print(f"{'load':<8} {'backupmx msg/s':>15} {'Postfix msg/s':>15} {'ratio':>7} {'cpu ms':>8} {'Postfix cpu ms':>15}")
     for load, by in results.items():
         (ours, our_cpu), (theirs, their_cpu) = (

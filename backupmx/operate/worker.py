@@ -76,7 +76,8 @@ async def _receive(
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
                 continue
-            journal.clear("engine")  # the new policy's engines are asked before they are called away
+            for engine in engines(intake.policy):  # those of the new one are asked before they are called away
+                journal.clear(f"engine {engine.name}")
             journal.clear("reload")
             intake.policy = policy(config, files, resolver, journal)
             service.admission = admission(config, files, store, journal)
