@@ -225,9 +225,9 @@ class Journal:
         """A rule is in force: from now on it is known how often it matches.  No line."""
         self._labelled.setdefault((RULE_HITS, table, str(line), rule), 0)
 
-    def rule_hit(self, table: str, line: int, rule: str) -> None:
+    def rule_hit(self, table: str, line: int, rule: str, times: int = 1) -> None:
         """A rule matched, whatever it does.  No line: those that Postfix logs are `ruled` too."""
-        self._labelled[RULE_HITS, table, str(line), rule] += 1
+        self._labelled[RULE_HITS, table, str(line), rule] += times
 
     def found(self, queue_id: str, check: str, engine: str, seen: str, detail: str, seconds: float) -> None:
         """What one check saw."""

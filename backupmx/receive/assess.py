@@ -154,8 +154,8 @@ async def _milters(so_far: Assessed, milters: Milters, policy: Policy, journal: 
 
 
 def _tell(journal: Journal, queue_id: str, client: Client, envelope: Envelope, ruled: Judged | Added) -> None:
-    for hit in ruled.hits:
-        journal.rule_hit(hit.table.name, hit.rule.line, hit.rule.whole)
+    for (table, rule), times in ruled.hits.items():
+        journal.rule_hit(table.name, rule.line, rule.whole, times)
     for trouble in ruled.troubles:
         journal.rule_failed(trouble)
     for decision in ruled.decisions:

@@ -9,17 +9,21 @@ configuration error there: the message is tempfailed, 451 4.3.0.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.rules.syntax import SPACE
-from backupmx.rules.table import Asked, Hit
+from backupmx.rules.table import Asked, Hit, Rule, Table
 from backupmx.rules.vocabulary import Where, is_address, remark, split
 
 _DSN = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[ \t\n\v\f\r]|\Z)")
 # What a reply may hold: printable ASCII, and bytes that look like UTF-8 (printable.c is not strict either).
 _UNPRINTABLE = re.compile(rb"([ -~]+|[\xc2-\xff][\x80-\xbf]+)|.", re.DOTALL)
+_LISTED = 5_000
+"""Decisions about one message that are kept to be told. A body rule that matches every line of a large message makes
+hundreds of thousands: ten times the message in memory, and as many lines in the log."""
 _CONFUSED = Reply(451, "4.3.0", "Error: queue file write error")
 
 
@@ -65,8 +69,8 @@ class Ruling:
     bcc: dict[str, None] = field(default_factory=dict)
     reason: str = ""
     decisions: list[Decision] = field(default_factory=list)
-    hits: list[Hit] = field(default_factory=list)
-    """Every rule that matched, also one whose action could not be taken or changed nothing any more."""
+    hits: Counter[tuple[Table, Rule]] = field(default_factory=Counter)
+    """How often each rule matched, also one whose action could not be taken or changed nothing any more."""
     effort: int = 1 << 30
     """What may still be looked at."""
 
@@ -76,7 +80,7 @@ class Ruling:
 
     def act(self, hit: Hit, subject: bytes, where: Where) -> Edit:
         """Take the action of a rule that matched."""
-        self.hits.append(hit)
+        self.hits[hit.table, hit.rule] += 1
         if not hit.text:
             self._end(Fate.DEFER, hit, _CONFUSED)
             self._trouble(hit, "no action: the message is tempfailed")
@@ -96,7 +100,10 @@ class Ruling:
             return Edit(subject)
         else:
             self._go_on(word, argument, hit)
-        self.decisions.append(Decision(hit.table.name, hit.rule.line, word, said, subject, where))
+        if len(self.decisions) < _LISTED:
+            self.decisions.append(Decision(hit.table.name, hit.rule.line, word, said, subject, where))
+        else:
+            self.asked.troubles[f"more than {_LISTED:,} decisions about one message: the rest is not listed"] = None
         if word in ("IGNORE", "STRIP"):
             return Edit(None)
         if word == "REPLACE":

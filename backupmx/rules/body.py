@@ -1,7 +1,8 @@
 """Pure.  body: what follows the first header block, on its way through the tables.
 
 `Walk.run` goes through the body once.  Untouched stretches are given back as
-slices of the content: a message of 10 MB costs 10 MB.  Where nothing can be
+slices of the content: a message of 10 MB costs 10 MB.  What is new between
+them is gathered: many short pieces would cost more than their text.  Where nothing can be
 asked, in a segment past body_checks_size_limit or with no body_checks at all,
 it looks only for lines that begin with "--" while a boundary is open.
 
@@ -19,6 +20,7 @@ from backupmx.rules.table import Table
 from backupmx.rules.tables import Settings, Tables, ask, ask_body
 
 _DASHES = re.compile(rb"\n--")
+_GATHERED = 16 << 10
 _AT_ONCE = 1000
 """Headers of a part that are held in memory together."""
 
@@ -27,7 +29,8 @@ class Walk:
     """One pass over one body."""
 
     __slots__ = (
-        "_body_limit", "_data", "_header_limit", "_kept", "_mime", "_offset", "_ruling", "_tables", "changed", "out",
+        "_body_limit", "_data", "_gathered", "_header_limit", "_kept", "_mime", "_offset", "_ruling", "_tables",
+        "changed", "out",
     )  # fmt: skip
 
     def __init__(self, data: Buffer, ruling: Ruling, mime: Mime, tables: Tables, settings: Settings) -> None:
@@ -39,6 +42,7 @@ class Walk:
         self._body_limit = settings.body_checks_size_limit
         self._kept = 0
         self._offset = 0
+        self._gathered = bytearray()
         self.out: list[Buffer] = []
         self.changed = False
 
@@ -57,8 +61,9 @@ class Walk:
                 if at < size and len(found) < _AT_ONCE:
                     at = self._block_end(at)
         if self._kept < size:
-            self.out.append(stretch(self._data, self._kept, size))
-        elif self.out and bytes(self.out[-1][-2:]) != b"\r\n":
+            self._put(stretch(self._data, self._kept, size))
+        self._flush()
+        if self._kept == size and self.out and bytes(self.out[-1][-2:]) != b"\r\n":
             self.out.append(b"\r\n")  # the end of a long last line was left out
 
     def _block_end(self, at: int) -> int:
@@ -173,8 +178,21 @@ class Walk:
         if bytes(self._data[start:end]) == new:
             return
         if self._kept < start:
-            self.out.append(stretch(self._data, self._kept, start))
-        if new:
-            self.out.append(new)
+            self._put(stretch(self._data, self._kept, start))
+        self._put(new)
         self._kept = end
         self.changed = True
+
+    def _put(self, chunk: Buffer) -> None:
+        """What comes next.  A long stretch goes out as it is, behind all that was gathered."""
+        if len(chunk) < _GATHERED:
+            self._gathered += chunk
+        if len(chunk) >= _GATHERED or len(self._gathered) >= _GATHERED:
+            self._flush()
+        if len(chunk) >= _GATHERED:
+            self.out.append(chunk)
+
+    def _flush(self) -> None:
+        if self._gathered:
+            self.out.append(bytes(self._gathered))
+            self._gathered.clear()

@@ -22,8 +22,8 @@ an mbox "From " line becomes X-Mailbox-Line:.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from backupmx.mail.headers import fields, label, plain_block, rendered
 from backupmx.mail.message import Buffer, Content, Message, Spool, stretch
@@ -32,7 +32,7 @@ from backupmx.mail.verdict import Fate, Verdict
 from backupmx.rules.actions import Decision, Ruling
 from backupmx.rules.body import Walk
 from backupmx.rules.mime import NAMES, Mime
-from backupmx.rules.table import Asked, Hit
+from backupmx.rules.table import Asked, Rule, Table
 from backupmx.rules.tables import DEFAULT, DROPPED, Settings, Tables, ask
 
 __all__ = ["DEFAULT", "Added", "Decision", "Judged", "Settings", "Tables", "judge", "judge_added"]
@@ -57,8 +57,8 @@ class Judged:
     """A mime, nested or body rule, or a repair of a part's headers, changed what stands below the header block."""
     troubles: tuple[str, ...] = ()
     """ "FILE:LINE: message": patterns that gave no answer, actions that could not be taken."""
-    hits: tuple[Hit, ...] = ()
-    """Every rule that matched, in order."""
+    hits: Mapping[tuple[Table, Rule], int] = field(default_factory=dict)
+    """How often each rule matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Added:
     """With what was decided before."""
     decisions: tuple[Decision, ...]
     troubles: tuple[str, ...] = ()
-    hits: tuple[Hit, ...] = ()
+    hits: Mapping[tuple[Table, Rule], int] = field(default_factory=dict)
 
 
 def judge(
@@ -113,7 +113,7 @@ def judge(
         ruling.passed,
         changed,
         tuple(ruling.asked.troubles),
-        tuple(ruling.hits),
+        ruling.hits,
     )
 
 
@@ -134,9 +134,7 @@ def judge_added(added: Sequence[bytes], tables: Tables, before: Verdict) -> Adde
         edit = ask(ruling, tables.milter, text, label(text), "added")
         if edit.kept is not None and ruling.fate is not Fate.DEFER:
             kept.append(rendered(edit.kept, DEFAULT.header_size_limit))
-    return Added(
-        tuple(kept), ruling.verdict(), tuple(ruling.decisions), tuple(ruling.asked.troubles), tuple(ruling.hits)
-    )
+    return Added(tuple(kept), ruling.verdict(), tuple(ruling.decisions), tuple(ruling.asked.troubles), ruling.hits)
 
 
 class _Head:

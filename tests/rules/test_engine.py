@@ -130,6 +130,30 @@ def test_ten_megabytes_in_two_hundred_parts_are_not_copied() -> None:
     assert data == whole(result)
 
 
+@pytest.mark.parametrize(("action", "left"), [("WARN x", 20), ("REPLACE -", 1), ("IGNORE", 0)])
+def test_a_rule_that_matches_every_line_costs_a_fraction_of_the_message(action: str, left: int) -> None:
+    """New text is gathered, not kept a line each; so many decisions are listed, all are taken, every hit is counted."""
+    lines = 100_000
+    part = b"\r\n--b\r\n\r\n" + b"0123456789abcdefghi\r\n" * 2000
+    data = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part * (lines // 2000) + b"\r\n--b--\r\n"
+    table = load(f"/^0123/ {action}\n".encode(), "b")
+    for content in (Content(data), Content(memoryview(data))):
+        tracemalloc.start()
+        try:
+            result = judge(content, Tables(body=table))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert len(result.decisions) == 5_000
+        assert result.troubles == ("more than 5,000 decisions about one message: the rest is not listed",)
+        assert result.hits == {(table, table.rules[0]): lines}
+        text = whole(result)
+        assert (text.count(b"0123456789abcdefghi\r\n"), text.count(b"-\r\n")) == (
+            lines * (left == 20), lines * (left == 1) + text.count(b"--b--\r\n"),
+        )  # fmt: skip
+        assert peak < 1_000_000 + len(data) * 0.3  # the decisions that are listed, 200 octets each, and what is new
+
+
 def test_content_may_be_a_view_over_a_file() -> None:
     """Every way through gives the same as with bytes."""
     data = b"From a\r\nA: 1\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX : 1\r\n\r\nfoo\r\n--b--\r\n"
