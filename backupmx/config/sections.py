@@ -84,6 +84,8 @@ class Relay(Section):
     """What we call ourselves to primaries; empty: hostname."""
     max_rate: Annotated[float, Field(ge=0)] = 0.0
     """Messages a second to one next hop; 0: no limit."""
+    forward_client: Literal["auto", "xclient", "xforward", "off"] = "auto"
+    """Tell a primary that asks (XCLIENT, else XFORWARD) which client brought the mail."""
     tls_level: Literal["none", "may", "encrypt", "verify", "secure"] = "may"
     """How sure of the next hop we want to be (Postfix: smtp_tls_security_level)."""
     tls_policy_map: str = ""

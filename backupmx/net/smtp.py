@@ -13,12 +13,9 @@ Unreachable, with Postfix's codes, 4.7.4 (no TLS) and 4.7.5 (bad TLS).  At level
 connection; one that breaks it is TlsTrouble: connect again without.
 
 Trouble
-    SmtpTrouble
-     ├ Unreachable   no connection, no 220, no EHLO, not the TLS we want: no use now
-     ├ TlsTrouble    STARTTLS was offered and failed: connect again without
-     └ Lost          see smtp_connection
-    A greeting of 5xx is Unreachable too: another host may take the mail, or
-    this one later (Postfix: smtp_skip_5xx_greeting).
+    SmtpTrouble and its kinds: smtp_trouble.  A greeting of 5xx is Unreachable:
+    another host may take the mail, or this one later (Postfix:
+    smtp_skip_5xx_greeting).
 
 Standards: RFC 5321 3.1, 3.2, 4.2; 3207 (STARTTLS); 2033 (LMTP).
 """
@@ -31,7 +28,8 @@ from typing import NoReturn
 
 from backupmx.mail.envelope import Tls
 from backupmx.net import smtp_replies
-from backupmx.net.smtp_connection import Connection, Lost, SmtpTrouble, Timeouts, TlsTrouble, Unreachable
+from backupmx.net.smtp_connection import Connection
+from backupmx.net.smtp_trouble import Lost, SmtpTrouble, Timeouts, TlsTrouble, Unreachable
 from backupmx.net.tls_client import TlsPolicy, Untrusted, opportunistic
 
 __all__ = [
@@ -49,6 +47,7 @@ async def connect(
     tls: TlsPolicy | None = None,
     nexthop: str = "",
     bind: str = "",
+    forward: str = "auto",
     timeouts: Timeouts | None = None,
 ) -> Connection:
     """A connection ready for `deliver`.  `address` "": `name` is a socket file.  Raises Unreachable, TlsTrouble.
@@ -57,7 +56,7 @@ async def connect(
     """
     timeouts = timeouts or Timeouts()
     peer = f"{name}[{address}]" if address else name
-    connection = Connection(peer, helo=helo, lmtp=lmtp, timeouts=timeouts)
+    connection = Connection(peer, helo=helo, lmtp=lmtp, forward=forward, timeouts=timeouts)
     await _dial(connection, name, address, port, bind, timeouts)
     try:
         await _greet(connection)

@@ -40,7 +40,7 @@ def unfit(envelope: Envelope, message: Message, size: int, extensions: Mapping[s
 
 
 def group(envelope: Envelope, size: int, extensions: Mapping[str, str]) -> list[bytes]:
-    """MAIL, RCPT for each recipient, DATA: one line each with CRLF."""
+    """MAIL, RCPT for each recipient: one line each with CRLF."""
     dsn = "DSN" in extensions
     commands = [f"MAIL FROM:<{envelope.sender}>{_mail_parameters(envelope, size, extensions, dsn)}"]
     for recipient in envelope.recipients:
@@ -50,7 +50,7 @@ def group(envelope: Envelope, size: int, extensions: Mapping[str, str]) -> list[
     lines = [command.encode("utf-8") + b"\r\n" for command in commands]
     if any(_UNSENDABLE.search(line, 0, len(line) - 2) for line in lines):
         raise ValueError("a control byte in the envelope")  # admission lets none in: a bug
-    return [*lines, b"DATA\r\n"]
+    return lines
 
 
 def _mail_parameters(envelope: Envelope, size: int, extensions: Mapping[str, str], dsn: bool) -> str:

@@ -5,7 +5,7 @@ reply and says what must be done now:
 
     MORE      wait for the next reply
     COMMAND   send `command` (a peer without PIPELINING)
-    CONTENT   354, and somebody wants it: send the message and its dot
+    CONTENT   354, or BDAT's turn, and somebody wants it: send the message
     DOT       354 for nobody: send a lone dot (RFC 2920 3.1)
     HANG_UP   354 though MAIL was refused: it may hold recipients, and a dot
               would bring them an empty message; every recipient has its reply
@@ -15,13 +15,17 @@ After `lone_dot` or the content, LMTP answers once for each accepted recipient
 (RFC 2033 4.2), SMTP once for all.  A refused MAIL is everybody's answer; the
 refusals of RCPT that follow it are echoes.  A reply no server should give here
 (3xx to the dot, 2xx to DATA) is temporary: unknown means temporary.
+
+`chunked`: BDAT instead of DATA (RFC 3030).  It is sent when the last RCPT is
+answered and somebody was accepted, never behind RCPT in the same write: a
+server that is not as good as its word would read content as commands.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from backupmx.mail.message import Message
+from backupmx.mail.message import Buffer, Message
 from backupmx.mail.reply import Reply
 from backupmx.net.smtp_replies import reply as reply_of
 
@@ -48,24 +52,25 @@ class Next(Enum):
 class Transaction:
     __slots__ = (
         "_accepted", "_commands", "_ends", "_lmtp", "_mail_ok", "_recipients", "_replies", "_sent", "_step",
-        "begun", "dotted", "message", "pieces", "resetting", "size",
+        "begun", "chunked", "dotted", "message", "pieces", "size",
     )  # fmt: skip
 
-    def __init__(self, commands: list[bytes], message: Message, size: int, *, lmtp: bool = False) -> None:
-        """`commands`: MAIL, each RCPT, DATA."""
+    def __init__(
+        self, commands: list[bytes], message: Message, size: int, *, lmtp: bool = False, chunked: bool = False
+    ) -> None:
+        """`commands`: MAIL, each RCPT, and DATA if not `chunked`."""
         self.message = message
         self.size = size
         self.begun = False
         """Its first command was sent."""
         self.dotted = False
         """Its last octet was sent: the peer may have taken it."""
-        self.resetting = False
-        """A RSET went first, and its reply comes first."""
-        self.pieces: Iterator[bytes] | None = None
+        self.chunked = chunked
+        self.pieces: Iterator[Buffer] | None = None
         """Content on its way."""
         self._commands = commands
         self._lmtp = lmtp
-        self._recipients = len(commands) - 2
+        self._recipients = len(commands) - (1 if chunked else 2)
         self._replies: list[Reply | None] = [None] * self._recipients
         self._accepted: list[int] = []
         self._mail_ok = False
@@ -85,6 +90,16 @@ class Transaction:
         """The next one, when `answer` said COMMAND."""
         self._sent += 1
         return self._commands[self._sent - 1]
+
+    @property
+    def opened(self) -> bool:
+        """Its MAIL was sent."""
+        return self._sent > 0
+
+    @property
+    def in_content(self) -> bool:
+        """Its content is on its way, or answered next."""
+        return self._step > self._recipients + 1
 
     @property
     def unfinished(self) -> bool:
@@ -135,8 +150,12 @@ class Transaction:
     def _after(self, step: int, last: int) -> Next:
         if self._sent > step:
             return Next.MORE
-        pointless = not self._mail_ok or (step == last and not self._accepted)
-        return Next.DONE if pointless else Next.COMMAND
+        if not self._mail_ok or (step == last and not self._accepted):
+            return Next.DONE
+        if step < last or not self.chunked:
+            return Next.COMMAND
+        self._step, self._ends = last + 1, 1
+        return Next.CONTENT
 
     def _answer_data(self, code: int, lines: list[bytes]) -> Next:
         wanted = self._mail_ok and self._accepted

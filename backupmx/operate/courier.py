@@ -166,6 +166,7 @@ def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:
         retry_max=queue.retry_max,
         on_refusal=relay.on_refusal,
         max_rate=relay.max_rate,
+        forward_client=relay.forward_client,
         tls=tls,
         probe_interval=relay.probe_interval,
         up_after=relay.up_after,

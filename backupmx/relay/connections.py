@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from backupmx.journal import Journal, silent
+from backupmx.mail.envelope import Client
 from backupmx.net import smtp
 from backupmx.net.tls_client import Level, TlsPolicy
 from backupmx.relay.settings import RelaySettings
@@ -38,6 +39,7 @@ _MOST_SESSIONS = 2
 # For one message and place (Postfix: smtp_mx_session_limit).
 _SHUN_SECONDS = 60.0
 _CLEAR_SECONDS = 600.0
+_DATA_SECONDS = 3600.0
 
 
 class HopDown(Exception):
@@ -86,9 +88,12 @@ class Connections:
     """Lines opened before are old."""
     _stale: bool = False
     """An old line is idle and only in the way."""
+    _strange: Line | None = None
+    """An idle line of another client (XCLIENT): in the way when no more may be opened."""
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _shunned: dict[Host, float] = field(default_factory=dict)
     _in_clear: dict[Host, float] = field(default_factory=dict)
+    _without_chunking: dict[Host, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -98,10 +103,12 @@ class Connections:
     def many(self) -> int:
         return len(self._lines) + self._opening
 
-    async def take(self, avoid: Collection[Host] = ()) -> Line | None:
+    async def take(self, avoid: Collection[Host] = (), client: Client | None = None) -> Line | None:
         """A line; give it back with `release`.  None: no host but those to avoid.  Raises HopDown, NoHosts."""
         while True:
-            line = self._free_line(avoid)
+            line = self._free_line(avoid, client)
+            if line is None and self._strange and not self._may_open():
+                await self._quit([self._strange])
             if line is None and self._stale:
                 await self.tidy()
                 continue
@@ -150,18 +157,28 @@ class Connections:
             self._drop(line)
         await asyncio.gather(*(line.connection.quit() for line in lines))
 
+    def without_chunking(self, host: Host) -> None:
+        """It broke off at BDAT: DATA for an hour."""
+        self._without_chunking[host] = self._now() + _DATA_SECONDS
+        for line in self._lines:
+            if line.host == host:
+                line.connection.chunking = False
+
     def broke(self) -> bool:
         """A connection went in the middle of a message.  True: they all do."""
         return self.window.failed()
 
-    def _free_line(self, avoid: Collection[Host]) -> Line | None:
+    def _free_line(self, avoid: Collection[Host], client: Client | None) -> Line | None:
         """The least busy; a busy one only where no new one may be opened."""
         best: Line | None = None
+        self._strange = None
         for line in self._lines:
             if line.load >= LANES or _spent(line.host, avoid) or (best is not None and line.load >= best.load):
                 continue
             if self._is_old(line):
                 self._stale = self._stale or line.load == 0
+            elif not line.connection.admits(client):
+                self._strange = line if line.load == 0 else self._strange
             else:
                 best = line
                 if line.load == 0:
@@ -237,8 +254,9 @@ class Connections:
         connection = await smtp.connect(
             host.name, host.address, host.port, helo=settings.helo, lmtp=self.lmtp, tls=tls,
             nexthop=host.destination.host if host.destination else "",
-            bind=settings.bind_address, timeouts=settings.timeouts,
+            bind=settings.bind_address, forward=settings.forward_client, timeouts=settings.timeouts,
         )  # fmt: skip
+        connection.chunking = self._without_chunking.get(host, 0.0) <= self._now()
         if connection.tls is not None:
             self.journal.secured_to(str(host), connection.trust, connection.tls)
         if host.port == 25 and connection.name.lower() == settings.hostname.lower():

@@ -6,6 +6,8 @@ Postfix does, to two hosts of each place at most; who was refused (5xx) or
 taken is settled.  A kept connection that turns out to be gone, or
 says 421, costs nothing but a new one.
 
+A host that breaks off at BDAT is asked again at once, without it.
+
 More than 100 recipients go in several transactions; those a server has no
 room for (452 4.5.3) are sent at once in another one, RFC 5321 4.5.3.1.10.
 
@@ -43,14 +45,17 @@ async def deliver(claim: Claim, connections: Connections) -> list[Answer]:
     undone = list(range(len(claim.recipients)))
     asked: set[Host] = set()
     while undone:
-        line = await connections.take(asked)
+        line = await connections.take(asked, claim.client)
         if line is None:
             break
-        stale = line.connection.served > 0
+        stale, could_chunk = line.connection.served > 0, line.connection.chunking
         try:
             said = await _converse(line, claim, [claim.recipients[i] for i in undone], connections.settings.recipients)
         finally:
             connections.release(line)
+        if could_chunk and not line.connection.chunking:
+            connections.without_chunking(line.host)
+            stale = True
         if stale and _nothing_taken(said):
             continue  # The connection was at its end, not the host.
         answers.update(zip(undone, said, strict=True))
@@ -86,7 +91,7 @@ async def _transact(line: Line, claim: Claim, recipients: Sequence[ClaimedRecipi
     if unfit := connection.unfit(envelope, claim.message, claim.size):
         return [Answer(unfit, relay)] * len(recipients)
     try:
-        result = await connection.deliver(envelope, claim.message, claim.size)
+        result = await connection.deliver(envelope, claim.message, claim.size, client=claim.client, ident=claim.id)
     except Lost as lost:
         return [Answer(Reply(421, "4.4.2", str(lost)), relay)] * len(recipients)
     dsn = "DSN" in connection.extensions

@@ -20,6 +20,8 @@ class RelaySettings:
     retry_max: float = 3600.0
     on_refusal: str = "hold"
     """hold or bounce: the primary says 5xx after we said 250."""
+    forward_client: str = "auto"
+    """auto, xclient, xforward or off: how a primary that asks is told of the client (net/smtp_origin)."""
     max_rate: float = 0.0
     """Messages a second to one next hop; 0: no limit."""
     tls: TlsPolicies = field(default_factory=TlsPolicies)

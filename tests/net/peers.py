@@ -2,8 +2,8 @@
 
     async with Peer({"RCPT": "450 4.2.1 busy"}) as peer: ...
 
-`answers`: what it says to a verb instead of 250.  DOT is the end of the content,
-GREETING the beginning.  A value may be a list (one after another, the last for
+`answers`: what it says to a verb instead of 250.  DOT is the end of the content
+(also of BDAT's), GREETING the beginning.  A value may be a list (one after another, the last for
 good), a function of the command line, CLOSE (it drops the connection) or STALL
 (it says nothing any more).  What it took is in `taken`, every line in `said`.
 """
@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 CLOSE = "(close)"
 STALL = "(stall)"
 Say = str | list[str] | Callable[[str], str]
-DEFAULTS = {"GREETING": "220 peer.example ESMTP", "DATA": "354 go on", "QUIT": "221 2.0.0 bye", "STARTTLS": "220 go on"}
+DEFAULTS = {
+    "GREETING": "220 peer.example ESMTP", "DATA": "354 go on", "QUIT": "221 2.0.0 bye", "STARTTLS": "220 go on",
+    "XCLIENT": "220 peer.example ESMTP",
+}  # fmt: skip
 EXTENSIONS = ("PIPELINING", "SIZE 10000000", "8BITMIME", "ENHANCEDSTATUSCODES")
 
 
@@ -95,7 +98,7 @@ class Peer:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         await self._say(writer, self._answer("GREETING", ""))
-        mail, rcpts, tls = "", [], False
+        mail, rcpts, tls, introduced = "", [], False, False
         while line := await reader.readuntil(b"\r\n"):
             command = line.decode().rstrip("\r\n")
             self.said.append(command)
@@ -104,8 +107,14 @@ class Peer:
             answer = self._answer(verb, command)
             if verb in ("EHLO", "LHLO") and answer.startswith("250"):
                 offered = [*self.extensions, *(["STARTTLS"] if self.tls and not tls else [])]
+                if introduced:  # as Postfix has it: the new client is not trusted with it
+                    offered = [word for word in offered if not word.startswith("X")]
                 lines = [answer[4:] or "peer.example", *offered]
                 answer = "\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{x}" for n, x in enumerate(lines))
+            if verb == "XCLIENT" and introduced:
+                answer = "550 5.7.0 insufficient authorization"
+            if verb == "XCLIENT" and answer.startswith("220"):
+                introduced = True
             if verb == "RSET":
                 mail, rcpts = "", []
             if verb == "MAIL" and answer.startswith("2"):
@@ -116,6 +125,11 @@ class Peer:
                 rcpts.append(command)
             if verb == "DATA" and answer.startswith("3") and not rcpts:
                 answer = self.answers.get("EMPTY", "554 5.5.1 no valid recipients")
+            if verb == "BDAT" and answer.startswith("250"):
+                content = await reader.readexactly(int(command.split()[1]))
+                answer = self._answer("DOT", "")
+                if answer.startswith("2"):
+                    self.taken.append(Taken(mail, rcpts, content, tls, number))
             await self._say(writer, answer)
             if verb == "STARTTLS" and answer.startswith("220"):
                 if self.after_starttls is not None:

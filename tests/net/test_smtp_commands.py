@@ -25,14 +25,14 @@ def test_everything_offered() -> None:
     assert b"".join(group(ENVELOPE, 500, {"SIZE": "", "8BITMIME": "", "DSN": "", "SMTPUTF8": ""})) == (
         b"MAIL FROM:<a@client.example> SIZE=500 BODY=8BITMIME RET=HDRS ENVID=x+2By\r\n"
         b"RCPT TO:<u@example.jp> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;u@old.jp\r\n"
-        b"RCPT TO:<v@example.jp>\r\nDATA\r\n"
+        b"RCPT TO:<v@example.jp>\r\n"
     )
 
 
 def test_nothing_offered() -> None:
     """A peer of RFC 821 gets plain commands."""
     assert b"".join(group(ENVELOPE, 500, {})) == (
-        b"MAIL FROM:<a@client.example>\r\nRCPT TO:<u@example.jp>\r\nRCPT TO:<v@example.jp>\r\nDATA\r\n"
+        b"MAIL FROM:<a@client.example>\r\nRCPT TO:<u@example.jp>\r\nRCPT TO:<v@example.jp>\r\n"
     )
 
 

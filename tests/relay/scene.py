@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backupmx.journal import Journal
-from backupmx.mail.envelope import Envelope, Recipient
+from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.net.dns import Answer
 from backupmx.net.smtp import Timeouts
@@ -65,13 +65,14 @@ class Scene:
         body: bytes = b"hello\r\n",
         age: float = 0.0,
         notify: str = "",
+        client: Client | None = None,
     ) -> str:
         now = self.clock()
         id = new_id(now)
         new = tuple(NewRecipient(a, self.routes.next_hop(a), notify) for a in recipients)
         envelope = Envelope(sender, tuple(Recipient(a) for a in recipients))
         message = Message((f"X-Id: {id}".encode(),), (b"\r\n" + body,))
-        await self.queue.put(NewEntry(id, now - age, envelope, new, message))
+        await self.queue.put(NewEntry(id, now - age, envelope, new, message, client))
         self.relay.wake()
         return id
 

@@ -290,3 +290,15 @@ async def test_ourselves_in_the_mx_list(tmp_path: Path) -> None:
         (recipient,) = (await s.recipients()).values()
         assert (recipient.state, recipient.reason) == (State.DEFERRED, "mail for example.jp loops back to myself")
         assert s.events("warning", "mend DNS or transport.map") == 1
+
+
+async def test_chunking_that_breaks(tmp_path: Path) -> None:
+    """A primary that announces BDAT and does not know it gets the message by DATA, within the same try."""
+    peer = Peer({"BDAT": "502 5.5.1 what?"}, extensions=("PIPELINING", "CHUNKING"))
+    async with peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}") as s:
+        await s.put("u@example.jp", body=b"x" * 78 + b"\r\n" * 300_000)
+        await s.put("u@example.jp", body=b"x" * 78 + b"\r\n" * 300_000)
+        await s.settled()
+        assert await s.states() == {}
+        assert s.events("status=deferred") == 0
+    assert len(peer.taken) == 2

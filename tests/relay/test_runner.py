@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backupmx.mail.envelope import Envelope, Recipient
+from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.queue.entry import NewEntry, NewRecipient, State, new_id
 from backupmx.route import transport_map
@@ -40,6 +40,25 @@ async def test_many_messages(tmp_path: Path) -> None:
         assert await s.states() == {}
     assert sorted(t.content[6:23].decode() for t in peer.taken) == sorted(ids)
     assert 1 < peer.connections <= 20
+
+
+async def test_many_clients(tmp_path: Path) -> None:
+    """A primary that wants XCLIENT gets a connection for each client, and every message as its own client's."""
+    extensions = ("PIPELINING", "XCLIENT NAME ADDR PORT")
+    async with Peer(extensions=extensions) as peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}") as s:
+        await asyncio.gather(
+            *(
+                s.put(f"u{n % 7}@example.jp", client=Client(f"192.0.2.{n % 7}", 1) if n % 7 else None)
+                for n in range(100)
+            )
+        )
+        await s.settled()
+        assert await s.states() == {}
+    assert len(peer.taken) == 100
+    shown: dict[int, set[str]] = {}
+    for taken in peer.taken:
+        shown.setdefault(taken.connection, set()).add(taken.rcpts[0])
+    assert all(len(who - {"RCPT TO:<u0@example.jp>"}) <= 1 for who in shown.values())
 
 
 async def test_handfuls_bounded_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

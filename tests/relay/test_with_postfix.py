@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from backupmx.mail.envelope import Client
 from tests.neighbours.postfix import postfix
 from tests.relay.scene import scene
 
@@ -100,3 +101,83 @@ async def test_command_by_command(tmp_path: Path) -> None:
             assert await s.states() == {}
         await until(lambda: len(primary.contents()) == 8)
         assert {str(m["Delivered-To"]) for m in primary.arrived()} == {f"u{n}@example.jp" for n in range(8)}
+
+
+A = Client("192.0.2.7", 40000, "mail.client.example", "helo.client.example", "ESMTP")
+B = Client("2001:db8::7", 40001, "unknown", "[IPv6:2001:db8::7]", "ESMTP")
+
+
+async def test_xforward(tmp_path: Path) -> None:
+    """A primary that trusts us with XFORWARD logs the real client and our queue id; for our own mail, ourselves."""
+    settings = {"smtpd_authorized_xforward_hosts": "127.0.0.0/8", "inet_protocols": "all"}
+    with postfix(tmp_path, settings=settings) as primary:
+        async with scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{primary.port}", most_connections=1) as s:
+            ids = [await s.put("u@example.jp", client=client) for client in (A, None, B)]
+            await s.settled()
+            assert await s.states() == {}
+        await until(lambda: len(primary.contents()) == 3)
+        lines = [line for line in primary.log().splitlines() if ": client=" in line]
+        assert sum(f"orig_queue_id={ids[0]}, orig_client=mail.client.example[192.0.2.7]" in line for line in lines) == 1
+        assert sum(f"orig_queue_id={ids[2]}, orig_client=unknown[2001:db8::7]" in line for line in lines) == 1
+        assert sum("orig_" not in line for line in lines) == 1
+
+
+async def test_xforward_without_ipv6(tmp_path: Path) -> None:
+    """A primary without IPv6 refuses an IPv6 address; it still logs our queue id."""
+    with postfix(tmp_path, settings={"smtpd_authorized_xforward_hosts": "127.0.0.0/8"}) as primary:
+        async with scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{primary.port}") as s:
+            id = await s.put("u@example.jp", client=B)
+            await s.settled()
+            assert await s.states() == {}
+        assert f"orig_queue_id={id}" in primary.log()
+
+
+async def test_xclient(tmp_path: Path) -> None:
+    """A primary that trusts us with XCLIENT sees each message's own client, and refuses whom it does not want."""
+    settings = {
+        "smtpd_authorized_xclient_hosts": "127.0.0.0/8",
+        "inet_protocols": "all",
+        "smtpd_client_restrictions": "check_client_access inline:{192.0.2.66=reject}",
+    }
+    bad = Client("192.0.2.66", 1, "unknown", "bad.example", "ESMTP")
+    with postfix(tmp_path, settings=settings) as primary:
+        async with scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{primary.port}", most_connections=1) as s:
+            for client in (A, B, bad, None, A):
+                await s.put("u@example.jp" if client is not bad else "bad@example.jp", client=client)
+            await s.settled()
+            assert {a: str(r.state) for a, r in (await s.recipients()).items()} == {"bad@example.jp": "refused"}
+        await until(lambda: len(primary.contents()) == 4)
+        received = [str(message["Received"]) for message in primary.arrived()]
+        assert sum("from helo.client.example (mail.client.example [192.0.2.7])" in line for line in received) == 2
+        assert sum("(unknown [IPv6:2001:db8::7])" in line for line in received) == 1
+        assert sum("from mx2.example.net (unknown [127.0.0.1])" in line for line in received) == 1
+
+
+async def test_xclient_under_tls(tmp_path: Path) -> None:
+    """XCLIENT after STARTTLS: the session stays encrypted."""
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(trustme.CA().issue_cert("primary.test").private_key_and_cert_chain_pem.bytes())
+    settings = {"smtpd_authorized_xclient_hosts": "127.0.0.0/8"}
+    with postfix(tmp_path, settings=settings, tls=chain) as primary:
+        async with scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{primary.port}", most_connections=1) as s:
+            for client in (A, B, A):
+                await s.put("u@example.jp", client=client)
+            await s.settled()
+            assert await s.states() == {}
+        await until(lambda: len(primary.contents()) == 3)
+        assert all("with ESMTPS id" in str(message["Received"]) for message in primary.arrived())
+
+
+async def test_chunking(tmp_path: Path) -> None:
+    """A large message goes by BDAT and arrives as it was sent, lines with dots and all."""
+    body = b"".join(b"%d line\r\n.\r\n..\r\n" % n for n in range(50_000))
+    with postfix(tmp_path) as primary:
+        async with scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{primary.port}") as s:
+            for _ in range(3):
+                await s.put("u@example.jp", body=body)
+            await s.put("u@example.jp", body=b"small\r\n")
+            await s.settled()
+            assert await s.states() == {}
+        await until(lambda: len(primary.contents()) == 4)
+        assert sum(content.endswith(b"\n\n" + body.replace(b"\r\n", b"\n")) for content in primary.contents()) == 3
+        assert "bdat=" in primary.log()
