@@ -11,10 +11,11 @@ as the client's own, so that its restrictions, SPF and greylisting see who it
 was.  It begins the dialogue anew, and it holds for the connection: the new
 client is not trusted with XCLIENT, so that each client needs a connection.
 
-A primary offers either only to those it was told to trust (smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts), so
-what it offers is what its postmaster wants: XCLIENT where offered, else
-XFORWARD (`relay.forward_client = "auto"`).  Who is allowed both and wants no
-second opinion on mail that was accepted here writes "xforward".
+A primary offers either only to those it was told to trust
+(smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts), so what it
+offers is what its postmaster wants: XCLIENT where offered, else XFORWARD
+(`relay.forward_client = "auto"`).  Who is allowed both and wants no second
+opinion on mail that was accepted here writes "xforward".
 
 Only what the server lists is sent, xtext-encoded; what we do not know is
 [UNAVAILABLE].  Mail of our own (notices) forwards nothing.
