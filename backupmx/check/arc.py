@@ -13,13 +13,13 @@ BUGS
 Standards: RFC 8617.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
 
 import dkim
 
+from backupmx.check.aside import aside
 from backupmx.check.dkim import look_up_keys
 from backupmx.check.dkim_body import after_blank_line
 from backupmx.check.field import plain, resinfo
@@ -40,7 +40,6 @@ from backupmx.mail.message import Message
 from backupmx.net.dns import Resolver
 
 _MOST_SETS = 50
-_OFF_LOOP = 256 << 10
 _NAMES = (b"arc-authentication-results", b"arc-message-signature", b"arc-seal")
 _INSTANCE = re.compile(rb"(?:^|;)\s{0,64}i\s{0,64}=\s{0,64}(\d{1,3})(?!\d)")
 
@@ -70,10 +69,7 @@ class Arc:
         keys, trouble = await look_up_keys(self._resolver, names)
         if trouble:
             return finding("temperror", "key look-up failed", time.monotonic() - started)
-        if mail.message.size > _OFF_LOOP:
-            result, reason = await asyncio.to_thread(verify, mail.message, headers, keys)
-        else:
-            result, reason = verify(mail.message, headers, keys)
+        result, reason = await aside(mail.message.size, verify, mail.message, headers, keys)
         return finding(result, reason, time.monotonic() - started)
 
 

@@ -3,7 +3,7 @@
     dkim=pass header.d=sender.example header.s=2026 header.a=rsa-sha256 header.b=dGhpcyBp
 
 Keys are looked up all at once, then every signature is verified without
-waiting for anything; a message over 256 KiB is hashed in a thread.
+waiting for anything; a large message is hashed in a thread (aside).
 
     pass       the signature is good
     fail       the message or a signed header is not what was signed, or it expired
@@ -18,7 +18,6 @@ dkimpy does the arithmetic, `signature` what must happen before it may.
 Standards: RFC 6376, RFC 8301, RFC 8463, RFC 8601 2.7.1, RFC 6008 (header.b).
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 
 import dkim
 
+from backupmx.check.aside import aside
 from backupmx.check.author import ascii_domain
 from backupmx.check.dkim_body import after_blank_line
 from backupmx.check.field import plain, resinfo
@@ -48,7 +48,6 @@ from backupmx.net.dns import DNSTrouble, Resolver
 
 MOST = 8
 # Gmail and Postfix users meet three at most; each costs a look-up and a verification.
-_OFF_LOOP = 256 << 10
 _NAME = b"dkim-signature"
 
 
@@ -84,10 +83,7 @@ class Dkim:
             return finding((), 0, time.monotonic() - started)
         keys, trouble = await look_up_keys(self._resolver, (name for s in signatures[:MOST] if (name := _key_of(s))))
         arguments = (mail.message, signatures[:MOST], keys, trouble)
-        if mail.message.size > _OFF_LOOP:
-            verified = await asyncio.to_thread(verify_all, *arguments)
-        else:
-            verified = verify_all(*arguments)
+        verified = await aside(mail.message.size, verify_all, *arguments)
         return finding(verified, len(signatures), time.monotonic() - started)
 
 

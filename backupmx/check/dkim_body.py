@@ -1,7 +1,7 @@
 """Pure.  dkim_body: the body hash of DKIM and ARC, in one pass over chunks.
 
 `body_hash` gives what a verifier compares with bh=, for a body in any number
-of chunks, in pieces of 256 KiB.
+of chunks, in pieces of 256 KiB (aside).
 
     simple    empty lines at the end go; an empty body is one CRLF
     relaxed   also: blanks at line ends go, runs of blanks become one blank;
@@ -16,9 +16,8 @@ Standards: RFC 6376 3.4.3, 3.4.4 and 3.5 (l=).
 import hashlib
 from collections.abc import Iterable, Iterator
 
+from backupmx.check.aside import PIECE, pieces
 from backupmx.mail.message import Buffer
-
-_PIECE = 256 << 10
 
 
 def body_hash(body: Iterable[Buffer], algorithm: str, *, relaxed: bool, length: int | None = None) -> bytes:
@@ -53,7 +52,7 @@ def canonical(body: Iterable[Buffer], *, relaxed: bool) -> Iterator[bytes]:
     may still change: a blank, a CR, or both.
     """
     lines, rest, empty = 0, b"", True
-    for piece in _pieces(body):
+    for piece in pieces(body):
         text = rest + piece
         text, more, rest = _split_tail(_squeezed(text) if relaxed else text)
         if text:
@@ -67,12 +66,6 @@ def canonical(body: Iterable[Buffer], *, relaxed: bool) -> Iterator[bytes]:
         empty = False
     if not (relaxed and empty):
         yield b"\r\n"
-
-
-def _pieces(body: Iterable[Buffer]) -> Iterator[bytes]:
-    for chunk in body:
-        for at in range(0, len(chunk), _PIECE):
-            yield bytes(chunk[at : at + _PIECE])
 
 
 def _squeezed(text: bytes) -> bytes:
@@ -101,7 +94,7 @@ def _split_tail(text: bytes) -> tuple[bytes, int, bytes]:
 
 
 def _line_ends(count: int) -> Iterator[bytes]:
-    whole, some = divmod(count, _PIECE)
+    whole, some = divmod(count, PIECE)
     for _ in range(whole):
-        yield b"\r\n" * _PIECE
+        yield b"\r\n" * PIECE
     yield b"\r\n" * some

@@ -22,9 +22,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from backupmx.check.aside import aside
 from backupmx.check.finding import Mail
-
-_OFF_LOOP = 256 << 10
 
 V = TypeVar("V")
 
@@ -83,9 +82,7 @@ class Remembered(Generic[V]):
 
 async def digest(mail: Mail) -> bytes:
     """Of the message without what we put on top; of a large one in a thread."""
-    if mail.message.size > _OFF_LOOP:
-        return await asyncio.to_thread(digest_of, mail)
-    return digest_of(mail)
+    return await aside(mail.message.size, digest_of, mail)
 
 
 def digest_of(mail: Mail) -> bytes:

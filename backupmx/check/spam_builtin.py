@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from backupmx import __version__
+from backupmx.check.aside import aside
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.parts import decoded
 from backupmx.check.spam import Score
@@ -38,7 +39,10 @@ class Builtin:
         self._version = f"backupmx {__version__}"
 
     async def score(self, mail: Mail, authentication: Findings) -> Score:
-        words, now = authentication.results(), self._clock()
+        return await aside(mail.message.size, self._scored, mail, authentication.results())
+
+    def _scored(self, mail: Mail, words: frozenset[str]) -> Score:
+        now = self._clock()
         hits = [rule for rule in self._rules if rule.hits(mail, words, now)]
         total = sum(rule.score for rule in hits)
         tests = [rule.name for rule in hits]

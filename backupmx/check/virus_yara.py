@@ -5,7 +5,7 @@ A matching rule's name is the signature.  It knows what its rules know: the
 shipped ones find EICAR and disguised programs.  It unpacks no archives; where
 ClamAV can run, run ClamAV.
 
-A message above 64 KiB is scanned in a thread.  A scan over its time, or a
+A large message is scanned in a thread (aside).  A scan over its time, or a
 message with more encoded parts than `parts.MOST`, is Unscannable.
 
 Trouble
@@ -14,13 +14,13 @@ Trouble
                    is configured and silently missing is worse than none.
 """
 
-import asyncio
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backupmx.check.aside import aside, whole
 from backupmx.check.parts import decoded
 from backupmx.check.trouble import RulesTrouble, Unscannable
 from backupmx.check.virus import Scan
@@ -29,7 +29,6 @@ from backupmx.mail.message import Message
 if TYPE_CHECKING:
     import yara_x  # an extra, imported where it is used: FreeBSD has no wheel
 
-_OFF_LOOP = 64 << 10
 _VERSION = version("yara-x") if find_spec("yara_x") else ""
 SHIPPED = Path(__file__).parent.parent / "policy" / "yara"
 
@@ -45,10 +44,7 @@ class Yara:
         self._seconds = max(1, round(seconds))
 
     async def scan(self, message: Message) -> Scan:
-        if message.size > _OFF_LOOP:
-            signature, trouble = await asyncio.to_thread(_matched, self._rules, message, self._seconds)
-        else:
-            signature, trouble = _matched(self._rules, message, self._seconds)
+        signature, trouble = await aside(message.size, _matched, self._rules, message, self._seconds)
         if trouble:
             raise Unscannable(trouble)
         return Scan(signature, self._version())
@@ -86,7 +82,7 @@ def _matched(rules: "yara_x.Rules", message: Message, seconds: int) -> tuple[str
 
 
 def _pieces(message: Message) -> Iterator[bytes]:
-    raw = b"".join(message.chunks())
+    raw = whole(message.chunks())
     yield raw
     yield from decoded(raw)
 

@@ -30,6 +30,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from backupmx.check.consequence import consequence
 from backupmx.check.finding import Finding, Findings, Mail, Seen
@@ -48,6 +49,9 @@ from backupmx.rules.engine import DEFAULT, Added, Judged, Settings, Tables, judg
 
 _OFF_LOOP = 256 << 10
 """Octets of content above which rules that read bodies run in a thread: the loop is never held for long."""
+
+_LONG_HEAD = 32 << 10
+"""Octets of a header block from which on it is judged there too: each header costs some microseconds."""
 
 _UNLOGGED = frozenset({"IGNORE", "DUNNO", "OK"})
 """Actions that leave no line in Postfix's log either (cleanup_act)."""
@@ -110,12 +114,14 @@ async def assess(
 
 
 async def _judge(content: Content, policy: Policy, trace: bytes) -> Judged:
-    tables = policy.tables
+    work = partial(judge, content, policy.tables, own=(trace,), settings=policy.rules, clock=time.monotonic)
+    return await asyncio.to_thread(work) if _is_long(content, policy.tables) else work()
+
+
+def _is_long(content: Content, tables: Tables) -> bool:
     if len(content.data) > _OFF_LOOP and (tables.mime or tables.nested or tables.body):
-        return await asyncio.to_thread(
-            judge, content, tables, own=(trace,), settings=policy.rules, clock=time.monotonic
-        )
-    return judge(content, tables, own=(trace,), settings=policy.rules, clock=time.monotonic)
+        return True
+    return len(content.data) > _LONG_HEAD and b"\r\n\r\n" not in bytes(content.data[:_LONG_HEAD])
 
 
 async def _check(so_far: Assessed, policy: Policy, journal: Journal) -> Assessed:

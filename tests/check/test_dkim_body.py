@@ -9,7 +9,7 @@ from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupmx.check import dkim_body
+from backupmx.check import aside
 from backupmx.check.dkim_body import after_blank_line, body_hash, canonical
 
 WORDS = st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"b ", b"\r\n\r\n", b" \r\n"])
@@ -23,11 +23,11 @@ def test_as_dkimpy(relaxed: bool, reference: type[Simple], words: list[bytes], c
     body = b"".join(words)
     borders = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     chunks = [body[start:end] for start, end in itertools.pairwise(borders)]
-    before, dkim_body._PIECE = dkim_body._PIECE, piece
+    before, aside.PIECE = aside.PIECE, piece
     try:
         assert b"".join(canonical(chunks, relaxed=relaxed)) == reference.canonicalize_body(body)
     finally:
-        dkim_body._PIECE = before
+        aside.PIECE = before
 
 
 @pytest.mark.parametrize(

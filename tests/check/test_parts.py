@@ -59,3 +59,29 @@ def test_many_headers_one_body() -> None:
 def test_any_bytes(body: bytes, encoding: bytes) -> None:
     """No bytes make it fail."""
     list(decoded(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body))
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"QUJD", b"=41", b"=\r\n", b"\r\n", b" ", b"text", b"=4", b"QQ==", b"x" * 9]), max_size=40
+    ),
+    st.sampled_from([b"base64", b"quoted-printable"]),
+    st.integers(8, 40),
+)
+def test_pieces_make_no_difference(words: list[bytes], encoding: bytes, piece: int) -> None:
+    """A body that is decoded in pieces is what it is when it is decoded at once."""
+    raw = b"X: y\r\nContent-Transfer-Encoding: " + encoding + b"\r\n\r\n" + b"".join(words)
+    at_once = list(decoded(raw))
+    before, parts.PIECE = parts.PIECE, piece
+    try:
+        assert list(decoded(raw)) == at_once
+    finally:
+        parts.PIECE = before
+
+
+def test_the_border_of_a_piece() -> None:
+    """A header that lies across two pieces is found, wherever the border is; so is the first header of all."""
+    for blanks in range(0, 400, 7):
+        raw = b"x" * (parts.PIECE - 200 + blanks) + b"\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\n"
+        assert list(decoded(raw)) == [b"ABC"]
+    assert list(decoded(b"content-transfer-encoding:\r\n base64\r\n\r\nQUJD")) == [b"ABC"]
