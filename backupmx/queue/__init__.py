@@ -12,6 +12,7 @@
     pauses      domains not relayed     facts     what every process shares
     ledger      the account of all mail audit     its sum, and a message's life
     stock       messages read back, verified, counted
+    parcel      a message outside the queue: export, import
     rows        an entry as the database keeps it                  pure
     bodies      large bodies as files beside the database
     schema      the file, its version, its errors; schema.sql: the tables

@@ -50,6 +50,7 @@ from backupmx.queue.entry import (
     State,
     Total,
 )
+from backupmx.queue.parcel import Parcel
 from backupmx.queue.reader import Reader
 from backupmx.queue.rows import IN_ROW, Packed, pack, text
 from backupmx.queue.schema import PATIENCE, connect, migrate, trouble_of
@@ -279,6 +280,9 @@ class SqliteQueue:
 
     async def message(self, id: str) -> tuple[Message, str] | None:
         return await self._reader.read(stock.message, self._bodies, text(id))
+
+    async def parcel(self, id: str) -> tuple[Parcel, Message] | None:
+        return await self._reader.read(stock.parcel, self._bodies, text(id))
 
     async def check(self) -> Sequence[str]:
         faults = await self._reader.read(stock.check, self._bodies)

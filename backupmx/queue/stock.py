@@ -2,6 +2,7 @@
 
 load      leased recipients -> claims; a message whose checksum differs is not among them
 message   one message, and what is wrong with it
+parcel    the same with all that its export says of it
 totals    how much waits, by next hop and state
 check     database, checksums and body files, one sentence for each fault
 sweep     body files that no entry names go
@@ -19,11 +20,17 @@ from backupmx.mail.message import Buffer, Message
 from backupmx.queue.bodies import Bodies, Damaged
 from backupmx.queue.claims import Leased
 from backupmx.queue.entry import Claim, State, Total
+from backupmx.queue.parcel import Consignee, Parcel
 from backupmx.queue.rows import ENTRY, Stored, stored
 from backupmx.queue.schema import Connection
 
 _ENTRIES = f"SELECT {','.join(ENTRY)} FROM entry"  # noqa: S608 our own names
 _SOME_ENTRIES = f"{_ENTRIES} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608
+
+_CONSIGNEES = (
+    "SELECT r.address, r.state, h.name, r.reason, r.attempts, r.next_attempt, r.notify, r.orcpt, r.fixed, r.many"
+    " FROM recipient r JOIN hop h ON h.key = abs(r.hop) WHERE r.entry = ? ORDER BY r.n"
+)
 
 _AT_ONCE = 64 << 20
 """Octets verified for one claim; with more the first message would wait for the last."""
@@ -98,6 +105,30 @@ def message(db: Connection, bodies: Bodies, id: str) -> tuple[Message, str] | No
             return _message(entry, bodies), str(damage)
         except Damaged:
             return Message((entry.head,) if entry.head else ()), str(damage)
+
+
+def parcel(db: Connection, bodies: Bodies, id: str) -> tuple[Parcel, Message] | None:
+    """In one read.  The content is not summed yet: `sha256` is whoever writes it."""
+    db.execute("BEGIN")
+    try:
+        row = db.execute(f"{_ENTRIES} WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            return None
+        entry = stored(row)
+        recipients = db.execute(_CONSIGNEES, (entry.key,)).fetchall()
+        found = message(db, bodies, id)
+    finally:
+        db.execute("COMMIT")
+    content, damage = found or (Message(()), "gone")
+    consignees = tuple(
+        Consignee(address, State(state), hop, reason, attempts, next_attempt, notify, orcpt, bool(fixed), many)
+        for address, state, hop, reason, attempts, next_attempt, notify, orcpt, fixed, many in recipients
+    )
+    packed = Parcel(
+        id, entry.arrived, entry.sender, consignees, entry.message_id, entry.reason, entry.body_type, entry.smtputf8,
+        entry.ret, entry.envid, entry.vouched, entry.client, damaged=damage,
+    )  # fmt: skip
+    return packed, content
 
 
 def totals(db: Connection) -> Sequence[Total]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from backupmx.mail.address import domain_of
-from backupmx.mail.message import Message
+from backupmx.operate.cli import queue_export, queue_import
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
@@ -147,6 +147,9 @@ def _verb(verb: Verb, help: str) -> None:
         run_verb(verb, ids, everything, yes, config_file)
 
 
+command.add_command(queue_export.command)
+command.add_command(queue_import.command)
+
 _verb(Verb("hold", MOVING, State.HELD, "held"), "Keep it until it is released.")
 _verb(Verb("release", (State.HELD, State.REFUSED), State.QUEUED, "released"), "What was held or refused may go.")
 _verb(Verb("retry", MOVING, State.QUEUED, "due now"), "Try it now.")
@@ -177,28 +180,6 @@ def return_(ids: tuple[str, ...], config_file: str | None) -> None:
     for target in (missing := with_queue(config, work)):
         unknown(target)
     sys.exit(1 if missing else 0)
-
-
-@command.command("export")
-@click.argument("id")
-@config_option
-def export(id: str, config_file: str | None) -> None:
-    """Write a message to standard output, as it would be relayed, byte for byte.  Status 1 when it is damaged."""
-
-    async def work(queue: SqliteQueue) -> tuple[Message, str] | None:
-        return await queue.message(id)
-
-    found = with_queue(load_config(config_file), work)
-    if found is None:
-        unknown(id)
-        sys.exit(1)
-    message, damage = found
-    for chunk in message.chunks():
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
-    if damage:
-        say(f"backupmx: {id} is damaged: {damage}; this is what is left of it", err=True)
-        sys.exit(1)
 
 
 @command.command("check")
