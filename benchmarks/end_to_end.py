@@ -10,10 +10,12 @@ The clock runs from smtp-source's start until the sink has counted every message
     fresh    4 KB, 20 sessions, a connection each
     reused   4 KB, 20 sessions, kept connections
     large    1 MiB, 4 sessions
+    huge     25 MiB, 4 sessions
     flush    what waited while the primary was down, 4 KB; from the primary's
              return and `backupmx flush` / `postqueue -f` until it has everything
 
-cpu is what the server's processes used, user and system, for each message.
+cpu is what the server's processes used, user and system, for each message;
+MiB is the most that one of them had in memory.
 
 BUGS
     Source, sink and server share the machine: with more cores both would be
@@ -26,18 +28,19 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.servers import RULES, Server, Sink, cpu, machine, send, servers, wait
+from benchmarks.servers import RULES, Server, Sink, cpu, forget_peaks, machine, peak, send, servers, wait
 
 LOADS = {
     "fresh": (["-s", "20", "-l", "4096"], 3000),
     "reused": (["-s", "20", "-l", "4096", "-d"], 5000),
     "large": (["-s", "4", "-l", "1048576"], 200),
+    "huge": (["-s", "4", "-l", "26214400"], 16),
     "flush": (["-s", "20", "-l", "4096", "-d"], 5000),
 }
 
 
-def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float, float]:
-    """-> (messages a second, CPU milliseconds a message)"""
+def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float, float, float]:
+    """-> (messages a second, CPU milliseconds a message, MiB of the largest process)"""
     options, _ = LOADS[load]
     if load == "flush":
         sink.stop()
@@ -45,17 +48,17 @@ def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float
         time.sleep(2)  # both find out that nobody is there
         sink.start()
         time.sleep(0.2)
-    else:
-        sink.restart()
+    already = sink.counted()
+    forget_peaks(server)
     used, began = cpu(server), time.monotonic()
     if load == "flush":
         server.flush()
     else:
         send(server, options, messages)
-    wait(lambda: sink.counted() >= messages)
+    wait(lambda: sink.counted() >= already + messages)
     seconds = time.monotonic() - began
     time.sleep(0.5)
-    return messages / seconds, (cpu(server) - used) / messages * 1000
+    return messages / seconds, (cpu(server) - used) / messages * 1000, peak(server)
 
 
 def main() -> None:
@@ -66,20 +69,26 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     loads = arguments.loads.split(",")
-    results: dict[str, dict[str, list[tuple[float, float]]]] = {load: {} for load in loads}
+    results: dict[str, dict[str, list[tuple[float, float, float]]]] = {load: {} for load in loads}
     with servers({"first user": RULES}) as running:
         for _ in range(arguments.rounds):
             for load in loads:
                 for (who, _table), (server, sink) in running.items():
-                    messages = max(20, int(LOADS[load][1] * arguments.scale))
+                    messages = max(8, int(LOADS[load][1] * arguments.scale))
                     results[load].setdefault(who, []).append(measure(server, sink, load, messages))
     print(machine())
-    print(f"{'load':<8} {'backupmx msg/s':>15} {'Postfix msg/s':>15} {'ratio':>7} {'cpu ms':>8} {'Postfix cpu ms':>15}")
+    print(
+        f"{'load':<8} {'backupmx msg/s':>15} {'Postfix msg/s':>15} {'ratio':>7} {'cpu ms':>8} {'Postfix cpu ms':>15}"
+        f" {'MiB':>5} {'Postfix MiB':>12}"
+    )
     for load, by in results.items():
-        (ours, our_cpu), (theirs, their_cpu) = (
-            (median(rate for rate, _ in by[who]), median(ms for _, ms in by[who])) for who in ("backupmx", "Postfix")
+        (ours, our_cpu, our_peak), (theirs, their_cpu, their_peak) = (
+            tuple(median(figures) for figures in zip(*by[who], strict=True)) for who in ("backupmx", "Postfix")
         )
-        print(f"{load:<8} {ours:>15.0f} {theirs:>15.0f} {ours / theirs:>7.2f} {our_cpu:>8.2f} {their_cpu:>15.2f}")
+        print(
+            f"{load:<8} {ours:>15.{1 if ours < 100 else 0}f} {theirs:>15.{1 if theirs < 100 else 0}f}"
+            f" {ours / theirs:>7.2f} {our_cpu:>8.2f} {their_cpu:>15.2f} {our_peak:>5.0f} {their_peak:>12.0f}"
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(results))
 
