@@ -21,7 +21,7 @@ Trouble
                     out to have been made.  Still 451: twice is better than never.
                     After a failed wait the log may have a hole that the kernel
                     no longer knows of, and nothing behind a hole survives: so
-                    all of it goes into the database before the next promise.
+                    all of it is written again before the next promise.
 
 Why many rows in one statement?  Each step of a statement gives Python's lock
 away, and on a busy process the event loop keeps it for up to 5 ms.
@@ -138,10 +138,8 @@ class Writer:
 
     def _transact(self, batch: Sequence[Job]) -> Sequence[Any]:
         db = self._db = self._db or self._connect()
-        if self._suspect:
-            db.empty_log(self._patience)
-            self._suspect = False
         self._begin(db)
+        self._ready_the_log(db)
         try:
             results = _together(db, batch)
         except Exception as error:
@@ -153,11 +151,22 @@ class Writer:
         try:
             db.execute("COMMIT")
         except sqlite3.Error as error:
+            self._suspect = True  # one of SQLite's own waits may have failed
             trouble = trouble_of(error)
             raise (Uncertain(*trouble.args) if type(trouble) is QueueTrouble else trouble) from error
         if any(work.durable for work, _, _ in batch):
             self._wait_for_the_disk(db)
         return results
+
+    def _ready_the_log(self, db: Connection) -> None:
+        """Nothing is promised behind a hole."""
+        try:
+            db.open_log()  # before COMMIT: what can fail fails while nothing has happened
+            if self._suspect:
+                db.write_log_again()
+                self._suspect = False
+        except OSError as error:
+            raise trouble_of(error) from error
 
     def _wait_for_the_disk(self, db: Connection) -> None:
         """What fails here is committed and may be seen already, full disk or not."""

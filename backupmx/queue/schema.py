@@ -55,6 +55,8 @@ _PRAGMAS = (
     "wal_autocheckpoint=4000",
 )
 
+_PIECE = 1 << 20
+
 _open: dict[int, int] = {}
 """Open connections and the process that opened them."""
 
@@ -75,23 +77,34 @@ class Connection(sqlite3.Connection):
             self._log = -1
         super().close()
 
-    def sync(self) -> None:
-        """Wait until all that was committed before survives a power cut.  Raises OSError.
+    def open_log(self) -> None:
+        """For `sync`.  Raises OSError.
 
         Closing this descriptor gives up no lock: SQLite's are on the database and PATH-shm.  The log is never
         another file while a connection is open.
         """
         if self._log < 0:
             self._log = os.open(self.log, os.O_RDWR | os.O_CLOEXEC)
+
+    def sync(self) -> None:
+        """Wait until all that was committed before survives a power cut.  Raises OSError."""
+        self.open_log()
         os.fdatasync(self._log)
 
-    def empty_log(self, patience: float) -> None:
-        """Everything into the database and to the disk; the log begins anew.  Raises sqlite3.Error, QueueTrouble."""
-        self.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
-        (busy, *_) = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self.execute("PRAGMA busy_timeout=0")
-        if busy:
-            raise QueueTrouble("the log could not be emptied after an I/O error")
+    def write_log_again(self) -> None:
+        """After a failed `sync`, in a transaction of ours: the log whole on the disk.  Raises OSError.
+
+        A page that could not be written is clean for the kernel: no later fsync asks for it, and it has the
+        right octets only in memory.  So every octet is written again, as it stands.
+
+        Why no checkpoint instead?  It brings newer pages into the database while the log on the disk has a
+        hole; if the power fails before the log is emptied, what stands before the hole is played over them.
+        """
+        self.open_log()
+        at = 0
+        while piece := os.pread(self._log, _PIECE, at):
+            at += os.pwrite(self._log, piece, at)
+        os.fdatasync(self._log)
 
 
 def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> Connection:
