@@ -1,0 +1,90 @@
+"""told: what was said to senders and by the primary, and what must therefore be so after a crash.
+
+A story (story.py) says each step before it is asked for and after it was done, a
+line each.  What is between the two when the crash comes may have happened or not;
+everything else is certain.
+
+    begin ID ADDRESS STATE      asked for: from now on it may be so
+    end ID ADDRESS STATE        done: a put that ended is a sender's 250
+    void ID ADDRESS STATE       done, and there was nothing to be changed
+    failed ID ADDRESS STATE     a put that read 451 or 452: it must not be there
+    unsure ID ADDRESS STATE     an error, and it may be so all the same (commit.py: Uncertain)
+    primary ID ADDRESS          the primary said 250 for this recipient
+    word TEXT                   anything else: "open", "works"
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from backupmx.queue.entry import State
+
+Recipient: TypeAlias = tuple[str, str]
+"""(id, address)"""
+
+
+@dataclass(slots=True)
+class Fate:
+    """Of one recipient, as far as anybody was told."""
+
+    sure: State | None = None
+    """None: nobody was promised anything."""
+    maybe: set[State] = field(default_factory=set)
+
+    def allows(self, found: State | None) -> bool:
+        """`found`: its state in the queue, None: it is not there."""
+        if found is not None:
+            return found is self.sure or found in self.maybe
+        return self.sure is None or self.sure.ends or any(state.ends for state in self.maybe)
+
+
+@dataclass(slots=True)
+class Told:
+    fates: dict[Recipient, Fate] = field(default_factory=dict)
+    primary: Counter[Recipient] = field(default_factory=Counter)
+    words: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Ids whose put read 451 or 452."""
+    unsure: set[str] = field(default_factory=set)
+
+    def hear(self, text: str) -> None:
+        for line in text.splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "word":
+                self.words.append(rest)
+            elif word == "primary":
+                id, address = rest.split()
+                self.primary[id, address] += 1
+            else:
+                self._change(word, *rest.split())
+
+    def _change(self, word: str, id: str, address: str, name: str) -> None:
+        state = State(name)
+        fate = self.fates.setdefault((id, address), Fate())
+        if word == "begin":
+            fate.maybe.add(state)
+        elif word == "end":
+            fate.sure, fate.maybe = state, set()
+        elif word in ("failed", "void"):
+            fate.maybe.discard(state)
+        if word in ("failed", "unsure") and fate.sure is None:
+            (self.refused if word == "failed" else self.unsure).add(id)
+
+    def wrongs(self, found: Mapping[Recipient, State], aside: set[Recipient]) -> list[str]:
+        """What must not be, a sentence each.  `aside`: held because a body could not be read."""
+        wrongs = [
+            f"{id} to {address} is {found.get((id, address), 'gone')}: {_expected(fate)}"
+            for (id, address), fate in self.fates.items()
+            if not fate.allows(found.get((id, address))) and (id, address) not in aside
+        ]
+        return wrongs + [f"{id} to {address} is there and nobody put it" for id, address in found.keys() - self.fates]
+
+    def again(self, recipient: Recipient) -> bool:
+        """The primary has it already; we know nothing of its 250, and bring it a second time."""
+        return self.primary[recipient] > 0
+
+
+def _expected(fate: Fate) -> str:
+    sure = "nobody was promised it" if fate.sure is None else f"it was {fate.sure}"
+    return f"{sure}, and may be {sorted(fate.maybe)}" if fate.maybe else sure
