@@ -18,7 +18,8 @@ Trouble
     QueueFull, QueueTrouble   for every item of the transaction; the connection
                     is given up and made anew for the next one.
     Uncertain       COMMIT or the wait for the disk failed: the change may turn
-                    out to have been made.  Still 451: twice is better than never.
+                    out to have been made.  Still 451, and mail that was put is taken
+                    out again; only a crash in that moment brings it back.
                     After a failed wait the log may have a hole that the kernel
                     no longer knows of, and nothing behind a hole survives: so
                     all of it is written again before the next promise.
@@ -58,6 +59,8 @@ class Work:
     """The commit waits for the disk."""
     rings: bool = False
     """Something may be due now: tell whoever relays."""
+    undo: Callable[[Connection, Sequence[Any]], object] | None = None
+    """Takes it back when it is committed and the wait for the disk failed."""
 
 
 Job: TypeAlias = "tuple[Work, Any, asyncio.Future[Any]]"
@@ -155,7 +158,7 @@ class Writer:
             trouble = trouble_of(error)
             raise (Uncertain(*trouble.args) if type(trouble) is QueueTrouble else trouble) from error
         if any(work.durable for work, _, _ in batch):
-            self._wait_for_the_disk(db)
+            self._wait_for_the_disk(db, batch)
         return results
 
     def _ready_the_log(self, db: Connection) -> None:
@@ -168,13 +171,25 @@ class Writer:
         except OSError as error:
             raise trouble_of(error) from error
 
-    def _wait_for_the_disk(self, db: Connection) -> None:
-        """What fails here is committed and may be seen already, full disk or not."""
+    def _wait_for_the_disk(self, db: Connection, batch: Sequence[Job]) -> None:
+        """What fails here is committed, full disk or not."""
         try:
             db.sync()
         except OSError as error:
             self._suspect = True
+            self._take_back(db, batch)
             raise Uncertain(*trouble_of(error).args) from error
+
+    def _take_back(self, db: Connection, batch: Sequence[Job]) -> None:
+        """At once, before anybody sees it.  If the power fails now it may come to light all the same."""
+        try:
+            self._begin(db)
+            for work, item, _ in batch:
+                if work.undo is not None:
+                    work.undo(db, [item])
+            db.execute("COMMIT")
+        except sqlite3.Error:
+            _rollback(db)  # then it stays: its sender comes again, and twice is better than never
 
     def _begin(self, db: Connection) -> None:
         """BEGIN IMMEDIATE.  Another process's commit is over within a millisecond or few: look often."""

@@ -44,6 +44,20 @@ def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
     return [None] * len(new)
 
 
+def take_back(db: Connection, new: Sequence[Packed]) -> None:
+    """Their senders read 451: they never came.  What a relay has already leased stays."""
+    for packed in new:
+        row = db.execute(
+            "SELECT key FROM entry WHERE id = ? AND NOT EXISTS"
+            " (SELECT 1 FROM recipient WHERE entry = key AND lease IS NOT NULL)",
+            (packed.entry[0],),
+        ).fetchone()
+        if row is not None:
+            db.execute("DELETE FROM recipient WHERE entry = ?", row)
+            db.execute("DELETE FROM entry WHERE key = ?", row)
+            count(db, (replace(came, many=-came.many) for came in _came(packed)))
+
+
 def _came(packed: Packed) -> Iterable[Came]:
     arrived, own = packed.entry[_ARRIVED], packed.entry[_CLIENT] is None
     return (Came(arrived, rest[_DOMAIN], own, rest[_MANY]) for _, rest in packed.recipients)
@@ -67,4 +81,4 @@ def hop_keys(db: Connection, names: Iterable[str]) -> dict[str, int]:
     return db.hops
 
 
-PUT = Work(put, rings=True)
+PUT = Work(put, rings=True, undo=take_back)

@@ -56,7 +56,7 @@ async def _compared(queue: SqliteQueue, told: Told) -> Examined:
     entries = [*await queue.waiting(), *await queue.quarantined()]
     states = {(entry.id, r.address): r.state for entry in entries for r in entry.recipients}
     aside = {(e.id, r.address) for e in entries for r in e.recipients if r.reason.startswith("damaged: body file")}
-    wrongs = [*await queue.check(), *told.wrongs(states, aside)]
+    wrongs = [*await queue.check(), *told.wrongs(states, aside), *await _ends(queue, told)]
     wrongs += await _contents(queue, entries)
     wrongs += await _files(queue, entries)
     delivered = await _drained(queue)
@@ -65,6 +65,17 @@ async def _compared(queue: SqliteQueue, told: Told) -> Examined:
     wrongs += await _taken(queue)
     kept = {id for id, _ in states} & told.unsure
     return Examined(tuple(wrongs), sum(map(told.again, delivered)), len(aside), len(kept))
+
+
+async def _ends(queue: SqliteQueue, told: Told) -> list[str]:
+    """What has its end stands in the ledger with it."""
+    wrongs = []
+    for (id, address), fate in told.fates.items():
+        if fate.sure in (State.DELIVERED, State.BOUNCED, State.EXPIRED) and not fate.maybe:
+            ends = {f.address: f.state for life in await queue.trace(id) if life.id == id for f in life.fates}
+            if ends.get(address) != fate.sure:
+                wrongs.append(f"{id} to {address} was {fate.sure}, the ledger says {ends.get(address)}")
+    return wrongs
 
 
 async def _contents(queue: SqliteQueue, entries: Sequence[QueuedEntry]) -> list[str]:

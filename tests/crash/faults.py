@@ -39,8 +39,13 @@ def places(story: str, work: Path) -> list[tuple[str, str, int]]:
 
 
 def faults(story: str, work: Path, *, every: int = 1, start: int = 0) -> Iterator[Crash]:
-    """Once, for nine calls, and for good, in turn."""
-    chosen = [(*place, error) for place in places(story, work) for error in ERRORS[place[0]]]
+    """Once, for nine calls, and for good, in turn.  Of the many writes of the log and the database each gets one
+    error, of all other calls each gets all."""
+    chosen = [
+        (call, path, n, error)
+        for number, (call, path, n) in enumerate(places(story, work))
+        for error in (ERRORS[call] if call != "pwrite64" else [ERRORS[call][number % 4]])
+    ]
     for number, (call, path, n, error) in enumerate(chosen[start::every], start):
         long = ("", f"..{n + 8}", "", "+")[number % 4]
         fault = Fault(call, path, f"{n}{long}", error)

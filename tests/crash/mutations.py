@@ -106,7 +106,7 @@ def _synchronous_off() -> None:
     schema._PRAGMAS = ("synchronous=OFF", *schema._PRAGMAS[1:])
 
 
-def _removed_before_commit(module: Any, name: str, files_of: Callable[[Any], list[str]]) -> Callable[[], None]:
+def _removed_before_commit(module: Any, name: str) -> Callable[[], None]:
     """A body file goes inside the transaction that ends its message."""
 
     def apply() -> None:
@@ -116,7 +116,7 @@ def _removed_before_commit(module: Any, name: str, files_of: Callable[[Any], lis
             results = work.apply(db, items)
             folder = os.path.join(os.path.dirname(db.log), "bodies")
             for result in results:
-                for file in files_of(result):
+                for file in result.files:
                     os.unlink(os.path.join(folder, file))
             return results
 
@@ -176,9 +176,9 @@ MUTATIONS = (
     Mutation("a spooled file's name is not synced", "bodies.py: adopt", _without_fsync("adopt", True)),
     Mutation("synchronous=OFF", "schema.py: _PRAGMAS", _synchronous_off, "morning"),
     Mutation("a body file goes before its removal is committed", "sqlite.py: settle",
-             _removed_before_commit(outcomes, "SETTLE", list)),
+             _removed_before_commit(outcomes, "SETTLE")),
     Mutation("a body file goes before its removal is committed", "sqlite.py: change",
-             _removed_before_commit(orders, "CHANGE", lambda changed: changed.files)),
+             _removed_before_commit(orders, "CHANGE")),
     Mutation("250 before COMMIT", "commit.py: _transact", _answered_before_commit),
     Mutation("after a failed fsync the log is not written again", "schema.py: write_log_again", _not_again, "morning",
              forgetful=True),

@@ -78,7 +78,7 @@ class Teller:
         except QueueTrouble as trouble:
             _say("failed" if putting and not isinstance(trouble, Uncertain) else "unsure", changes)
             return False
-        _say("void" if result == 0 else "end", changes)
+        _say("void" if type(result) is int and not result else "end", changes)
         return True
 
     async def put(self, id: str, *recipients: str, state: State = State.QUEUED, spool: bool = False) -> bool:

@@ -44,9 +44,8 @@ class Told:
     fates: dict[Recipient, Fate] = field(default_factory=dict)
     primary: Counter[Recipient] = field(default_factory=Counter)
     words: list[str] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
-    """Ids whose put read 451 or 452."""
     unsure: set[str] = field(default_factory=set)
+    """Ids whose put read 451 although it may be there."""
 
     def hear(self, text: str) -> None:
         for line in text.splitlines():
@@ -68,8 +67,8 @@ class Told:
             fate.sure, fate.maybe = state, set()
         elif word in ("failed", "void"):
             fate.maybe.discard(state)
-        if word in ("failed", "unsure") and fate.sure is None:
-            (self.refused if word == "failed" else self.unsure).add(id)
+        if word == "unsure" and fate.sure is None and not id.endswith("N"):  # a notice of our own has no sender
+            self.unsure.add(id)
 
     def wrongs(self, found: Mapping[Recipient, State], aside: set[Recipient]) -> list[str]:
         """What must not be, a sentence each.  `aside`: held because a body could not be read."""

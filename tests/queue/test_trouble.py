@@ -1,6 +1,7 @@
 """Full disk, locked or broken database: a temporary reply, a living process, nothing half."""
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from backupmx.queue.entry import QueueFull, QueueTrouble, State
+from backupmx.queue.schema import Connection
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.samples import HOP, NOW, entry, settled, wire
 
@@ -124,6 +126,26 @@ async def test_locked_for_too_long(tmp_path: Path) -> None:
     await queue.put(entry())
     assert len(await queue.waiting()) == 2
     await queue.close()
+
+
+@pytest.mark.parametrize("size", [1_000, 300_000])
+async def test_a_disk_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A put whose wait for the disk failed is 451 and gone at once: nobody relays it, no account counts it."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    await queue.put(entry(id="before"))
+    with monkeypatch.context() as failing:
+        failing.setattr(Connection, "sync", failed)
+        with pytest.raises(QueueTrouble, match="it failed"):
+            await queue.put(entry(id="refused", body=b"x" * size))
+    assert [listed.id for listed in await queue.waiting()] == ["before"]
+    await queue.put(entry(id="after"))
+    assert [claim.id for claim in await queue.claim(HOP, 10, NOW, 60.0)] == ["before", "after"]
+    assert await queue.check() == []
+    await queue.close()
+
+
+def failed(db: Connection) -> None:
+    raise OSError(errno.EIO, "it failed")
 
 
 async def test_broken_and_mended(tmp_path: Path) -> None:
