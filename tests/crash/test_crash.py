@@ -44,13 +44,13 @@ def test_power_cut_after_a_failed_fsync(tmp_path: Path) -> None:
 @pytest.mark.parametrize("story", ["evening", "morning", "inherited"])
 def test_killed_at_a_call(tmp_path: Path, story: str) -> None:
     """Killed exactly before a write, an fsync or an unlink, the queue is whole at the next start."""
-    survived(kills(story, tmp_path, every=60, start=random.randrange(60)), 5)
+    survived(kills(story, tmp_path, every=60, start=random.randrange(60)), 4)
 
 
 @pytest.mark.parametrize("story", ["evening", "morning", "inherited"])
 def test_a_disk_that_says_no(tmp_path: Path, story: str) -> None:
     """Full, over quota, broken or read-only at any call: refused politely, nothing lost, and mail flows afterwards."""
-    survived(faults(story, tmp_path, every=200, start=random.randrange(200)), 5)
+    survived(faults(story, tmp_path, every=120, start=random.randrange(120)), 4)
 
 
 @pytest.mark.slow
