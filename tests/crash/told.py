@@ -30,7 +30,17 @@ class Fate:
 
     sure: State | None = None
     """None: nobody was promised anything."""
-    maybe: set[State] = field(default_factory=set)
+    maybe: list[State] = field(default_factory=list)
+    """In the order in which they were begun: a relay may have it before its sender has read the 250."""
+    past: list[State] = field(default_factory=list)
+    """Begun before what is sure."""
+
+    def end(self, state: State) -> None:
+        if state in self.past:  # what came after it is known already
+            self.past.remove(state)
+        else:
+            at = self.maybe.index(state) if state in self.maybe else -1
+            self.sure, self.past, self.maybe = state, self.maybe[: max(at, 0)], self.maybe[at + 1 :]
 
     def allows(self, found: State | None) -> bool:
         """`found`: its state in the queue, None: it is not there."""
@@ -62,11 +72,11 @@ class Told:
         state = State(name)
         fate = self.fates.setdefault((id, address), Fate())
         if word == "begin":
-            fate.maybe.add(state)
+            fate.maybe.append(state)
         elif word == "end":
-            fate.sure, fate.maybe = state, set()
-        elif word in ("failed", "void"):
-            fate.maybe.discard(state)
+            fate.end(state)
+        elif word in ("failed", "void") and state in fate.maybe:
+            fate.maybe.remove(state)
         if word == "unsure" and fate.sure is None and not id.endswith("N"):  # a notice of our own has no sender
             self.unsure.add(id)
 
