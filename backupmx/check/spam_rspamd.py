@@ -54,17 +54,22 @@ class Rspamd:
         self._address = address
         self._seconds = seconds
         self._turn = places()
+        self._times_away = 0
 
     async def score(self, mail: Mail, authentication: Findings) -> Score:
         """It makes its own SPF, DKIM and DMARC; `authentication` is not told to it."""
         message = mail.as_sent
-        answer = await self._ask(b"POST /checkv2", context(mail), message.size, *message.chunks())
+        try:
+            answer = await self._ask(b"POST /checkv2", context(mail), message.size, *message.chunks())
+        except EngineAway:
+            self._times_away += 1  # who comes back may be of another version
+            raise
         return score_of(*answer)
 
     def depends_on(self, mail: Mail) -> Hashable:
         """Its settings may be a recipient's own.  A digest: there may be a thousand recipients."""
         who = (mail.client.address, mail.client.helo, mail.envelope.sender, *mail.envelope.addresses)
-        return hashlib.sha256(repr(who).encode("utf-8", "surrogatepass")).digest()
+        return self._times_away, hashlib.sha256(repr(who).encode("utf-8", "surrogatepass")).digest()
 
     async def ping(self) -> str:
         version, _ = await self._ask(b"GET /ping", b"", 0)

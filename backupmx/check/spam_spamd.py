@@ -14,6 +14,7 @@ Standards: spamd/PROTOCOL of SpamAssassin, version 1.5.
 """
 
 import re
+from collections.abc import Hashable
 
 from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
@@ -40,6 +41,7 @@ class Spamd:
         self._user = user
         self._turn = places()
         self._version = ""
+        self._times_away = 0
 
     async def score(self, mail: Mail, authentication: Findings) -> Score:
         """Its own plug-ins ask the DNS; `authentication` is not told to it."""
@@ -50,13 +52,15 @@ class Spamd:
             score, tests = symbols(await self._ask(b"SYMBOLS", size, *mail.message.chunks()))
         except EngineAway:
             self._version = ""
+            self._times_away += 1
             raise
         if not self._version:
             await self._try_to_learn_version()
         return Score(score, tests, self._version or "SpamAssassin")
 
-    def depends_on(self, mail: Mail) -> tuple[str, ...]:
-        return (self._version, mail.client.address, mail.client.helo, mail.envelope.sender)
+    def depends_on(self, mail: Mail) -> Hashable:
+        """Whoever comes back may be of another version.  (Its name is learnt after the first answer.)"""
+        return (self._times_away, mail.client.address, mail.client.helo, mail.envelope.sender)
 
     async def ping(self) -> str:
         await self._learn_version()
