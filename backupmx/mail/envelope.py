@@ -60,6 +60,8 @@ class Client:
     protocol: str = "SMTP"
     """SMTP or ESMTP; `with_protocol` adds what TLS makes of it."""
     tls: Tls | None = None
+    daemon: tuple[str, int] = ("", 0)
+    """Address and port of ours that it is connected to."""
 
     def __str__(self) -> str:
         return f"{self.name}[{self.address}]"

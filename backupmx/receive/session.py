@@ -78,7 +78,7 @@ class Session(Transfer):
         self._junk_command()
         helo = _UNFIT.sub("?", argument[:255].decode("ascii", "replace"))  # RFC 5321 4.5.3.1.2
         old = self.client
-        self.client = Client(old.address, old.port, old.name, helo, protocol, old.tls)
+        self.client = Client(old.address, old.port, old.name, helo, protocol, old.tls, old.daemon)
         self.session.host_name = helo
         self.session.extended_smtp = protocol == "ESMTP"
 
@@ -113,7 +113,8 @@ class Session(Transfer):
     async def _secure(self, context: ssl.SSLContext) -> None:
         if tls := await self.start_tls(context):
             self._forget()
-            self.client = Client(self.client.address, self.client.port, self.client.name, tls=tls)
+            old = self.client
+            self.client = Client(old.address, old.port, old.name, tls=tls, daemon=old.daemon)
             self.service.journal.secured(self.client)
             if not tls.resumed and self.service.exceeds(Rate.NEW_TLS, self):
                 self._last_word(self.named_reply(421, "4.7.0", f"Error: too many new TLS sessions from {self.client}"))

@@ -141,7 +141,8 @@ class Wire(SMTP):
         now = self.loop.time()
         self.deadline = now + service.settings.timeout
         name = service.names.known(peer[0], now)
-        self.client = Client(peer[0], peer[1], name or "unknown")
+        daemon = cast(Any, transport.get_extra_info("sockname") or ("", 0))
+        self.client = Client(peer[0], peer[1], name or "unknown", daemon=(daemon[0], daemon[1]))
         self.strict = service.settings.reject_bare_newline and peer[0] not in service.spared
         if name is None:
             self._naming = service.spawn(self._find_name())
@@ -160,7 +161,7 @@ class Wire(SMTP):
     async def _find_name(self) -> None:
         name = await self.service.names.find(self.client.address)
         old = self.client
-        self.client = Client(old.address, old.port, name, old.helo, old.protocol, old.tls)
+        self.client = Client(old.address, old.port, name, old.helo, old.protocol, old.tls, old.daemon)
         self._naming = None
         if self.transport is not None:
             self.service.journal.connected(self.client)

@@ -70,3 +70,10 @@ def test_a_milter_asks_for_its_own() -> None:
     ]  # fmt: skip
     assert macros().of(DATA, terms) == []
     assert names(MAIL, terms)[0] == "i"
+
+
+def test_where_the_client_is_connected() -> None:
+    """{daemon_addr} and {daemon_port}: for machines with several addresses."""
+    client = replace(CLIENT, daemon=("192.0.2.25", 2525))
+    terms = Terms(6, 0x100, 0, {0: ("{daemon_addr}", "{daemon_port}")})
+    assert macros(client).of(CONNECT, terms) == [("{daemon_addr}", "192.0.2.25"), ("{daemon_port}", "2525")]

@@ -104,7 +104,7 @@ def _send(port: int, to: list[str]) -> str:
 
 async def by_us(milter: ScriptedMilter, to: list[str]) -> Result:
     message = Message((b"Received: ours", *HEADERS), (b"\r\n", BODY))
-    client = Client("127.0.0.1", 40000, "unknown", "client.sender.test", "ESMTP")
+    client = Client("127.0.0.1", 40000, "unknown", "client.sender.test", "ESMTP", daemon=("127.0.0.1", 25))
     envelope = Envelope("a@sender.test", tuple(map(Recipient, to)), "8BITMIME")
     listed = [Milter("x", Endpoint.parse(milter.address, "inet"), Timeouts(20, 20, 20))]
     milters = Milters(listed, "primary.test", silent())
@@ -233,7 +233,7 @@ def _heard(milter: ScriptedMilter) -> list[tuple[bytes, bytes]]:
             continue
         if command == b"D":
             values = data[1:].split(b"\0")
-            names = [name for name in values[:-1:2] if name not in (b"{daemon_addr}", b"{cert_subject}", b"i")]
+            names = [name for name in values[:-1:2] if name not in (b"{cert_subject}", b"i")]
             data = data[:1] + b" ".join(names)
             if len(data) == 1:
                 continue

@@ -29,7 +29,8 @@ async def test_envelope_and_client() -> None:
         recipients = (Recipient("User@example.jp", "NEVER", "rfc822;u@x"), Recipient("postmaster@example.jp"))
         assert Envelope("a@b.example", recipients, "8BITMIME", True, "HDRS", "x1") == taken.envelope
         port = talk.writer.get_extra_info("sockname")[1]
-        assert Client("127.0.0.1", port, "unknown", "client.example", "ESMTP") == taken.client
+        daemon = tuple(talk.writer.get_extra_info("peername"))
+        assert Client("127.0.0.1", port, "unknown", "client.example", "ESMTP", daemon=daemon) == taken.client
         await talk.close()
 
 
