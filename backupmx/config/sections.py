@@ -78,6 +78,8 @@ class Relay(Section):
     """What to do with mail while the primary is up."""
     on_refusal: Literal["hold", "bounce"] = "hold"
     """The primary says 5xx after we said 250: keep the mail with its words, or return it to the sender."""
+    recipient_delimiter: str = ""
+    """What begins an address extension, user+ext: the characters; empty: nothing does, as with Postfix."""
     bind_address: str = ""
     """Our address on outgoing connections; empty: the system's choice."""
     helo_name: str = ""

@@ -47,15 +47,31 @@ def local_of(address: str) -> str:
     return address.rpartition("@")[0] if "@" in address else address
 
 
+def local_forms(local: str) -> tuple[str, ...]:
+    """How Postfix looks a local part up: without quotes it does not need, else with them and then without.
+
+    "user" -> user; "a b" -> "a b", a b.
+    """
+    if not _QUOTED.fullmatch(local):
+        return (local,)
+    plain = re.sub(r"\\(.)", r"\1", local[1:-1])
+    if _ATOMS.fullmatch(plain) and not plain.startswith(".") and not plain.endswith(".") and ".." not in plain:
+        return (plain,)
+    return '"' + re.sub(r'(["\\])', r"\\\1", plain) + '"', plain
+
+
 def without_extension(local: str, delimiter: str) -> str:
     """ "user+ext" -> "user".  No empty local part results, and some names are never split (Postfix: split_addr.c).
 
     `delimiter`: Postfix's recipient_delimiter, any number of characters; "" splits nothing.
+    With "-" among them owner-list and list-request stay whole (Postfix: owner_request_special).
     """
-    if not delimiter or local in _NEVER_EXTENDED:
+    if not delimiter or local.lower() in _NEVER_EXTENDED:
         return local
-    places = [at for at in (local.find(character, 1) for character in delimiter) if at > 0]
-    return local[: min(places)] if places else local
+    if "-" in delimiter and (local.lower().startswith("owner-") or local.lower().endswith("-request")):
+        return local
+    places = [at for at in map(local.find, delimiter) if at >= 0]
+    return local[: min(places)] or local if places else local
 
 
 def parse_path(text: bytes, *, utf8: bool = False, allow: str = "") -> tuple[str, list[str]]:

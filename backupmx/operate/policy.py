@@ -119,7 +119,7 @@ def read_all(path: Path) -> tuple[Config, Files]:
 def read_routes(config: Config) -> Routes:
     """transport.map; `hash:` and other map types before the path are Postfix's business, the text file is ours."""
     path = config.policy_path(_without_type(config.relay.transport_map))
-    map = transport_map.parse(_text(path), str(path))
+    map = transport_map.parse(_text(path), str(path), delimiter=config.relay.recipient_delimiter)
     if not (config.relay.relay_domains or map.relay_domains()):
         raise TransportTrouble([f"{path}: names no domain, so we would take mail for none; add a line for each"])
     return Routes(map, config.relay.relay_domains)

@@ -57,7 +57,13 @@ def lists(config: Config) -> Lists:
     """Pure.  What the door has to know of the lists."""
     recipients = config.recipients
     domains = {one.name: one.domains for one in recipients.source}
-    return Lists(domains, recipients.max_age, unknown=recipients.unknown, unknown_for=recipients.unknown_for)
+    return Lists(
+        domains,
+        recipients.max_age,
+        unknown=recipients.unknown,
+        unknown_for=recipients.unknown_for,
+        delimiter=config.relay.recipient_delimiter,
+    )
 
 
 def store(config: Config) -> Store:

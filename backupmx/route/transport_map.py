@@ -6,11 +6,12 @@
     *                   relay:[hub.example.net]         everything else
 
 Asked for an address: user+ext@domain (and user@domain, where a delimiter is
-set), domain, .domain's parents from the longest on, `*`.  Case is folded; a
-domain in another script is compared in its ASCII form.  The result `:` changes
-nothing, `:nexthop` keeps the transport (smtp), `t:` means the recipient's own
-domain.  Lines beginning with a blank continue the line before; comments and
-empty lines may stand between (postmap(1)).  There is no postmap step.
+set), domain, .domain's parents from the longest on, `*`.  Case is folded,
+quotes that are not needed do not count ("user"@example.jp is user), a domain in
+another script is compared in its ASCII form.  The result `:` changes nothing,
+`:nexthop` keeps the transport (smtp), `t:` means the recipient's own domain.
+Lines beginning with a blank continue the line before; comments and empty lines
+may stand between (postmap(1)).  There is no postmap step.
 
 Trouble
     TransportTrouble   the file cannot be used: every error at once, each with
@@ -32,7 +33,6 @@ from backupmx.mail import address as addresses
 from backupmx.route import next_hop
 
 _LINE = re.compile(r'((?:"(?:\\.|[^"\\])*"|[^\s"])+)(?:\s+(.*))?', re.DOTALL)
-_NEVER_EXTENDED = ("postmaster", "mailer-daemon", "double-bounce")
 
 
 class TransportTrouble(Exception):
@@ -170,24 +170,18 @@ def _result_trouble(result: str) -> str:
 
 
 def _keys(address: str, delimiter: str) -> Iterator[str]:
-    whole = fold(address)
-    local, at, domain = whole.rpartition("@")
+    local, at, domain = fold(address).rpartition("@")
     if at:
-        yield whole
-        if (base := _without_extension(local, delimiter)) != local:
-            yield f"{base}@{domain}"
+        forms = addresses.local_forms(local)
+        for form in forms:
+            yield f"{form}@{domain}"
+        for form in forms if delimiter else ():
+            if (base := addresses.without_extension(form, delimiter)) != form:
+                yield f"{base}@{domain}"
         yield domain
         while domain := domain.partition(".")[2]:
             yield "." + domain
     yield "*"
-
-
-def _without_extension(local: str, delimiter: str) -> str:
-    """user+ext -> user.  An empty local part never results (split_addr)."""
-    if not delimiter or local in _NEVER_EXTENDED:
-        return local
-    places = [at for at in (local.find(character, 1) for character in delimiter) if at > 0]
-    return local[: min(places)] if places else local
 
 
 def _applied(result: str, source: str, domain: str) -> Route:
