@@ -118,6 +118,8 @@ async def _secure(connection: Connection, policy: TlsPolicy, host: str, nexthop:
         if mandatory:
             reply = smtp_replies.reply(code, lines)
             raise Unreachable(f"TLS is required, but host {peer} refused to start TLS: {reply}", "4.7.4")
+        if code == 421:
+            raise TlsTrouble(connection.refused(code, lines), "4.7.4")
         return  # It changed its mind: in clear, over this same connection.
     if connection.has_more:
         # Octets behind the 220 would pass for the inside of the TLS session (CVE-2011-0411 from this side).
