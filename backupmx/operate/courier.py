@@ -11,6 +11,7 @@ next hop.
 
 import asyncio
 import time
+from dataclasses import replace
 
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
@@ -43,9 +44,17 @@ def prepare(config: Config, journal: Journal) -> None:
 async def _sweep(config: Config, journal: Journal) -> list[str]:
     queue = await open_queue(config.queue_store, journal=journal)
     try:
+        await _doubt(queue)
         return list(await queue.sweep())
     finally:
         await queue.close()
+
+
+async def _doubt(queue: SqliteQueue) -> None:
+    """Who was up when we stopped is so no longer, as far as anybody knows; who was down keeps its next probe."""
+    for state in (await queue.hop_states()).values():
+        if state.up:
+            await queue.set_hop_state(replace(state, up=None))
 
 
 def main(config: Config, files: Files, supervisor: int) -> int:

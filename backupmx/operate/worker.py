@@ -25,6 +25,7 @@ from backupmx.net.tls import ServerTls, kept
 from backupmx.operate import sources, tally
 from backupmx.operate.descriptors import most_clients
 from backupmx.operate.loop import Told, report_to, run
+from backupmx.operate.outlook import Outlook
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
@@ -64,12 +65,15 @@ async def _receive(
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
     )  # fmt: skip
+    outlook = Outlook(queue, files.routes.next_hops, journal)
+    await outlook.look()
+    service.called = outlook.called
     door = Door(service)
     await door.start(sockets)
     publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(door.run())
-        publishing = tasks.create_task(publisher.run())
+        others = [tasks.create_task(publisher.run()), tasks.create_task(outlook.run())]
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
@@ -82,8 +86,11 @@ async def _receive(
             intake.policy = policy(config, files, resolver, journal)
             service.admission = admission(config, files, store, journal)
             service.tls = certificates(files, journal, service.tls)
+            outlook.next_hops = files.routes.next_hops
         await door.stop(config.smtp.stop_timeout)
-        publishing.cancel()
+        for other in others:
+            other.cancel()
+    await outlook.close()
     await resolver.close()
     await queue.close()
     bell.close()

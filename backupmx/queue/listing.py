@@ -2,6 +2,7 @@
 
 A listing reads the small columns only, in order of id, and each page is a
 transaction of its own: a listing of a million entries holds nothing back.
+What was never tried because its next hop is down has that for its reason.
 """
 
 import json
@@ -12,8 +13,9 @@ from backupmx.queue.schema import Connection
 
 _ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason, e.vouched FROM entry e"
 _RECIPIENTS = (
-    "SELECT r.entry, r.address, h.name, r.state, r.reason, r.attempts, r.next_attempt, r.lease, r.hop < 0, r.fixed,"
-    " r.many"
+    "SELECT r.entry, r.address, h.name, r.state,"
+    " CASE WHEN r.reason = '' AND h.up = 0 AND r.due IS NOT NULL THEN h.error ELSE r.reason END,"
+    " r.attempts, r.next_attempt, r.lease, r.hop < 0, r.fixed, r.many"
     " FROM recipient r JOIN hop h ON h.key = abs(r.hop)"
     " WHERE r.entry IN (SELECT value FROM json_each(?)) ORDER BY r.entry, r.n"
 )

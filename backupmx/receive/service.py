@@ -63,6 +63,8 @@ class Service:
         self.stopping = False
         self.full: Callable[[], None] | None = None
         """Called when most_connections are here."""
+        self.called: Callable[[str], None] = lambda address: None
+        """Told of each client's address: one that is a primary's wants its mail."""
         self.left = asyncio.Event()
         self.greeting = f"220 {settings.hostname} ESMTP backupmx\r\n".encode()
         self.helo_reply = f"250 {settings.hostname}\r\n".encode()

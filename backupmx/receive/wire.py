@@ -144,6 +144,7 @@ class Wire(SMTP):
         daemon = cast(Any, transport.get_extra_info("sockname") or ("", 0))
         self.client = Client(peer[0], peer[1], name or "unknown", daemon=(daemon[0], daemon[1]))
         self.strict = service.settings.reject_bare_newline and peer[0] not in service.spared
+        service.called(peer[0])
         if name is None:
             self._naming = service.spawn(self._find_name())
         else:

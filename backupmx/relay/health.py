@@ -71,9 +71,12 @@ class Health:
         return state.up is False and not state.successes
 
     def probe_at(self, next_hop: str) -> float:
-        """When it should be looked at if nothing else tells of it; infinity: never.  0: somebody asked for it."""
+        """When it should be looked at if nothing else tells of it; infinity: never.
+
+        Without an interval only what answers again is looked at until it is up, and what somebody asked for (0).
+        """
         state, interval = self.state(next_hop), self.settings.probe_interval
-        if state.up is False and (interval or not state.probe_at):
+        if state.up is False and (interval or state.successes or not state.probe_at):
             return state.probe_at
         return self._seen.get(next_hop, 0.0) + interval if interval else float("inf")
 

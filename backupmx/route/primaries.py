@@ -16,7 +16,7 @@ mistake on that side costs nobody any mail.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,7 +52,7 @@ class Primaries:
                 at.setdefault(_plain(address), []).append(primary.next_hop)
         self._at = {address: tuple(hops) for address, hops in at.items()}
 
-    def __iter__(self) -> Iterable[Primary]:
+    def __iter__(self) -> Iterator[Primary]:
         return iter(self._by_hop.values())
 
     def primary(self, next_hop: str) -> Primary:

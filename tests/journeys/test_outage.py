@@ -1,5 +1,6 @@
 """Journey 2: the primary is away, and comes back: its mail waits with the reason and goes out, all of it, once."""
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,35 @@ def test_recovery(serve: Serve, primary: Primary) -> None:
     mx.logged(r"is up after")
     assert send(mx.port, message("at once")).code == 250
     arrived(primary, "at once", 5)
+
+
+def test_known_before_any_mail(serve: Serve, sink: SmtpSink) -> None:
+    """A primary that is away is known to be, and mail that comes says so in the queue without a try of its own."""
+    sink.stop()
+    mx = serve(bound_to(DOMAINS, sink.port), relay={"probe_interval": "1s"})
+    mx.logged(r"is down, next probe in")
+    (hop,) = mx.objects("status")[0]["next_hops"]
+    assert (hop["state"], "Connection refused" in hop["error"], hop["next_probe"] > time.time()) == ("down", True, True)
+    send(mx.port, message("waits"))
+    ((recipient,),) = [m["recipients"] for m in mx.queue()]
+    assert (recipient["attempts"], "Connection refused" in recipient["delay_reason"]) == (0, True)
+
+
+def test_the_primary_calls(serve: Serve, sink: SmtpSink) -> None:
+    """Whoever is back and connects to us has its mail at once, though the next probe is half a minute away."""
+    sink.stop()
+    mx = serve(bound_to(DOMAINS, sink.port), relay={"probe_interval": "1s"})
+    mx.logged(r"is down, next probe in")
+    for n in range(3):
+        send(mx.port, message(f"waits {n}"))
+    sink.start()
+
+    def calls() -> bool:
+        with socket.create_connection(("127.0.0.1", mx.port)):
+            return "answers again" in mx.log
+
+    eventually(calls)  # what a worker knows is two seconds old at most
+    all_arrived(sink, [f"waits {n}" for n in range(3)])
 
 
 def test_flush_of_one_domain(serve: Serve, primary: Primary, sink: SmtpSink) -> None:

@@ -380,3 +380,13 @@ async def test_too_many_errors_are_told() -> None:
         assert await talk.reply() == "421 4.7.0 mx2.example.net Error: too many errors"
         await talk.close()
     assert "too many errors after VRFY from unknown[127.0.0.1]" in door.lines
+
+
+async def test_who_connects_is_told() -> None:
+    """Each client's address is told once, at its connection: a primary that is back is known by it."""
+    told: list[str] = []
+    async with running() as door:
+        door.door.service.called = told.append
+        await (await door.connect()).close()
+        await door.gone()
+    assert told == ["127.0.0.1"]

@@ -65,9 +65,10 @@ def hop_object(hop: str, state: HopState | None, totals: Sequence[Total]) -> dic
     return {
         "next_hop": hop,
         "state": word,
-        "since": int(state.since) if state else None,
+        "since": int(state.since) or None if state else None,
         "error": state.error if state else "",
         "next_probe": int(state.probe_at) if state and word == "down" else None,
+        "answers_again": word == "down" and state is not None and state.successes > 0,
         **{str(s): of[s].recipients if s in of else 0 for s in _WAITING},
         "oldest": int(min((t.oldest for t in of.values()), default=0)) or None,
     }
@@ -89,6 +90,10 @@ def _print(
         since, oldest = hop["since"], hop["oldest"]
         age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
         say(f"  {hop['next_hop']}: {hop['state']}{age}{f' ({error})' if (error := hop['error']) else ''}")
+        if hop["answers_again"]:
+            click.echo("    answers again, its mail goes out; up when it has done so for a while")
+        elif isinstance(probe := hop["next_probe"], int) and running:
+            click.echo(f"    next probe {f'in {ago(probe - now)}' if probe > now else 'now'}")
         if isinstance(oldest, int):
             counts = ", ".join(f"{hop[str(s)]} {s}" for s in _WAITING if hop[str(s)])
             click.echo(f"    waiting: {counts}; the oldest for {ago(now - oldest)}")
