@@ -86,13 +86,24 @@ def _prepare(path: str, patience: float) -> tuple[str, Bodies]:
     path = os.path.abspath(path)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make(path)
         bodies = Bodies(os.path.join(os.path.dirname(path), "bodies"))
         sync_folder(os.path.dirname(path))
     except OSError as error:
         raise trouble_of(error) from error
     migrate(path, patience=patience)
     return path, bodies
+
+
+def _make(path: str) -> None:
+    """The file, with its mode.  One that is there is not opened: closing it would give up every lock that other
+    connections of this process have on it (sqlite.org/howtocorrupt.html 2.2), and the next process to end would
+    take the log away under us.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
 
 
 class SqliteQueue:

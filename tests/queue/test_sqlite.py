@@ -4,6 +4,8 @@ import asyncio
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,3 +300,15 @@ async def test_a_spooled_file_that_is_short(queue: SqliteQueue, tmp_path: Path) 
         await queue.put(entry(body=LARGE, spool=Spool(path)))
     write(path, LARGE)
     await queue.put(entry(body=LARGE, spool=Spool(path)))
+
+
+async def test_opened_twice_in_one_process(tmp_path: Path) -> None:
+    """A second queue in a process gives up none of the first one's locks: who ends elsewhere leaves the log alone."""
+    first = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    await first.put(entry())
+    second = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT 1 FROM entry'); db.close()"
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script, f"{tmp_path}/queue.db"], check=True)
+    assert (tmp_path / "queue.db-wal").exists()
+    await second.close()
+    await first.close()
