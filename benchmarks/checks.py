@@ -7,31 +7,34 @@ for a message, and the time it takes, both with a warm DNS cache and (but for
 the row that says so) as if no message had been seen before.  The last rows are
 all checks together as the shipped configuration runs them.
 
-    small    4 KB, 12 headers, one DKIM signature (2,048 bits of RSA)
-    large    10 MB, in one slice, the signature relaxed/relaxed
+Messages of 4 KB, 100 KB and 5 MB, 12 headers, one DKIM signature (2,048 bits of
+RSA, relaxed/relaxed), in one slice.
 
-Then clamd, if it is installed: the time of a message through our check beside
-that through `clamdscan --stream` with a list of files, which starts once and
-makes a connection for each file, as we do.  They take turns; the least of each
-counts.  clamd knows one signature and its cache is off.
+Then the engines' own clients, where they are installed: the time of a message
+through our check beside that through `clamdscan --stream` with a list of files,
+which starts once and makes a connection for each file, as we do, and through
+`spamc -y`, which starts anew for each message.  They take turns; the least of
+each counts.  clamd knows one signature and its cache is off; spamd has three rules
+and gets no more than 512 KiB.
 
 BUGS
     The DNS is a table in memory: a real one adds its round trips to the time,
-    not to the CPU.  spamd and rspamd are not here: their time is theirs.
-    With a real database clamd needs longer, and our share is smaller.
+    not to the CPU.  What spamc spends on its own start is in its time.
+    With real signatures and rules the engines need longer, and our share is smaller.
 """
 
 import argparse
 import asyncio
 import base64
+import math
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +50,7 @@ from backupmx.check.run import build
 from backupmx.check.spam import Spam
 from backupmx.check.spam_builtin import SHIPPED as RULES
 from backupmx.check.spam_builtin import Builtin, read
+from backupmx.check.spam_spamd import Spamd
 from backupmx.check.spf import Spf
 from backupmx.check.stamp import apply, fields
 from backupmx.check.virus import Virus
@@ -58,9 +62,13 @@ from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.net.dns import Answer, Resolver
 from backupmx.net.endpoint import Endpoint
-from tests.neighbours import clamd as neighbour
+from tests.neighbours.clamd import clamd
+from tests.neighbours.spamd import spamd
 
 HOST = "mx2.example.net"
+LINE = b"a line of an ordinary message, as long as lines are\r\n"
+CLIENT = Client("192.0.2.1", 40000, "mx1.sender.example", "mx1.sender.example", "ESMTP")
+ENVELOPE = Envelope("alice@sender.example", (Recipient("bob@example.jp"),))
 CONFIGURATION = f"""
 hostname = "{HOST}"
 [relay]
@@ -103,9 +111,7 @@ def signed_by(private: bytes, body: bytes) -> Mail:
     raw = b"".join(message.chunks())
     signature = dkim.sign(raw, b"s1", b"sender.example", private, canonicalize=(b"relaxed", b"relaxed"))
     field = signature.replace(b"\r\n", b"\n").rstrip(b"\n")
-    client = Client("192.0.2.1", 40000, "mx1.sender.example", "mx1.sender.example", "ESMTP")
-    message = replace(message, headers=(field, *headers))
-    return Mail(message, Envelope("alice@sender.example", (Recipient("bob@example.jp"),)), client, "4hX")
+    return Mail(replace(message, headers=(field, *headers)), ENVELOPE, CLIENT, "4hX")
 
 
 def key_pair() -> tuple[bytes, bytes]:
@@ -135,10 +141,9 @@ async def table(times: int) -> None:
     for check in (virus, checks.virus):
         assert check
         check._remembered = Remembered(0.0)
-    small = signed_by(private, b"a line of an ordinary message, as long as lines are\r\n" * 64)
-    large = signed_by(private, b"a line of an ordinary message, as long as lines are\r\n" * 190_000)
     print(f"{'':34}{'CPU us':>10}{'time us':>10}")
-    for size, sample, count in (("small", small, times), ("large", large, max(2, times // 200))):
+    for size, lines, count in (("4 KB", 64, times), ("100 KB", 1_940, times // 5), ("5 MB", 99_000, times // 100)):
+        sample, count = signed_by(private, LINE * lines), max(2, count)
         found = await checks.run(sample)
 
         async def stamped(sample: Mail = sample, found: Findings = found) -> Message:
@@ -159,44 +164,81 @@ async def table(times: int) -> None:
             print(f"{size + ', ' + name:34}{cpu:10.0f}{clock:10.0f}")
 
 
-def beside_clamdscan(rounds: int = 9) -> None:
-    if not (shutil.which("clamd", path="/usr/sbin:/usr/bin:/usr/local/sbin") and shutil.which("clamdscan")):
-        print("\nclamd and clamdscan are not installed")
+@contextmanager
+def folder_of(program: str, client: str) -> Iterator[Path | None]:
+    """Where its neighbour may live; None when one of the two is not installed."""
+    path = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
+    if not (shutil.which(program, path=path) and shutil.which(client)):
+        print(f"\n{program} and {client} are not installed")
+        yield None
         return
-    print(f"\n{'clamd, microseconds a message':34}{'ours':>10}{'clamdscan':>10}{'ratio':>10}")
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        folder.chmod(0o755)
-        address, _ = stack.enter_context(neighbour.clamd(folder, 30 << 20, "DisableCache yes\n"))
-        for size, count in ((4 << 10, 100), (100 << 10, 20), (1 << 20, 4)):
-            ours, theirs = _in_turns(folder, address, size, count, rounds)
-            print(f"{f'{size >> 10} KB':34}{ours * 1e6:10.0f}{theirs * 1e6:10.0f}{ours / theirs:10.2f}")
+    with tempfile.TemporaryDirectory(prefix="backupmx-bench-", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o755)
+        print(f"\n{f'{program}, microseconds a message':34}{'ours':>10}{client:>10}{'ratio':>10}")
+        yield Path(name)
 
 
-def _in_turns(folder: Path, address: str, size: int, count: int, rounds: int) -> tuple[float, float]:
-    """-> the least seconds a message, ours and clamdscan's."""
-    line = b"a line of an ordinary message\r\n"
-    messages = [Message((b"Subject: %d" % n,), (b"\r\n", line * (size // len(line)))) for n in range(count)]
-    files = [folder / f"{size}-{n}.eml" for n in range(count)]
-    for file, message in zip(files, messages, strict=True):
-        file.write_bytes(b"From backupmx\r\n" + b"".join(message.chunks()))  # what tells clamd that it is mail
-    (folder / "list").write_text("".join(f"{file}\n" for file in files))
+def sample(size: int, count: int) -> list[Message]:
+    return [Message((b"Subject: %d" % n,), (b"\r\n", LINE * (size // len(LINE)))) for n in range(count)]
 
-    async def scan() -> None:
-        clamd = Clamd(Endpoint.parse(address), 60)
-        for message in messages:
-            await clamd.scan(message)
 
-    command = ["clamdscan", "--stream", "-c", str(folder / "clamd.conf"), "--no-summary", "-f", str(folder / "list")]
-    ours, theirs = [], []
+def beside_clamdscan(rounds: int = 9) -> None:
+    with folder_of("clamd", "clamdscan") as folder, ExitStack() as stack:
+        if folder is None:
+            return
+        address, _ = stack.enter_context(clamd(folder, 30 << 20, "DisableCache yes\n"))
+        for size, count in ((4 << 10, 100), (100 << 10, 20), (5 << 20, 2)):
+            messages, listed = sample(size, count), folder / "list"
+            files = [folder / f"{size}-{n}.eml" for n in range(count)]
+            for file, message in zip(files, messages, strict=True):
+                file.write_bytes(b"From backupmx\r\n" + b"".join(message.chunks()))  # what tells clamd that it is mail
+            listed.write_text("".join(f"{file}\n" for file in files))
+
+            async def ours(messages: Sequence[Message] = messages) -> None:
+                engine = Clamd(Endpoint.parse(address), 60)
+                for message in messages:
+                    await engine.scan(message)
+
+            def theirs(listed: Path = listed, configured: Path = folder / "clamd.conf") -> None:
+                command = ["clamdscan", "--stream", "-c", str(configured), "--no-summary", "-f", str(listed)]
+                subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+            _in_turns(size, count, rounds, ours, theirs)
+
+
+def beside_spamc(rounds: int = 5) -> None:
+    with folder_of("spamd", "spamc") as folder, ExitStack() as stack:
+        if folder is None:
+            return
+        address = stack.enter_context(spamd(folder))
+        for size, count in ((4 << 10, 20), (100 << 10, 5), (500 << 10, 2)):
+            messages, engine = sample(size, count), Spamd(Endpoint.parse(address), 60)
+            asyncio.run(engine.ping())  # it learns the version once
+
+            async def ours(messages: Sequence[Message] = messages, engine: Spamd = engine) -> None:
+                for message in messages:
+                    await engine.score(Mail(message, ENVELOPE, CLIENT), Findings())
+
+            def theirs(messages: Sequence[Message] = messages) -> None:
+                for message in messages:
+                    raw = b"".join(message.chunks())
+                    command = ["spamc", "-d", "127.0.0.1", "-p", address.rpartition(":")[2], "-y"]
+                    subprocess.run(command, input=raw, stdout=subprocess.DEVNULL, check=True)
+
+            _in_turns(size, count, rounds, ours, theirs)
+
+
+def _in_turns(
+    size: int, count: int, rounds: int, ours: Callable[[], Coroutine[None, None, None]], theirs: Callable[[], None]
+) -> None:
+    """The least seconds a message, ours and theirs."""
+    least = [math.inf, math.inf]
     for _ in range(rounds):
-        started = time.perf_counter()
-        asyncio.run(scan())
-        ours.append((time.perf_counter() - started) / count)
-        started = time.perf_counter()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        theirs.append((time.perf_counter() - started) / count)
-    return min(ours), min(theirs)
+        for which, work in enumerate((lambda: asyncio.run(ours()), theirs)):
+            started = time.perf_counter()
+            work()
+            least[which] = min(least[which], (time.perf_counter() - started) / count)
+    print(f"{f'{size >> 10} KB':34}{least[0] * 1e6:10.0f}{least[1] * 1e6:10.0f}{least[0] / least[1]:10.2f}")
 
 
 def main() -> None:
@@ -206,6 +248,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {times} times")
     asyncio.run(table(times))
     beside_clamdscan()
+    beside_spamc()
 
 
 if __name__ == "__main__":
