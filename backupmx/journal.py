@@ -147,6 +147,15 @@ class Journal:
             "too_many_errors", "smtpd", f"too many errors after {after} from {client}", client=str(client), after=after
         )
 
+    def proxied(self, proxy: str, client: str, how: str) -> None:
+        """A proxy named the client for whom it speaks; `how`: PROXY or XCLIENT.  What follows is that client's."""
+        self._write("proxied", "smtpd", f"{how} from {proxy}: client={client}", proxy=proxy, client=client, how=how)
+
+    def no_header(self, proxy: str, why: str) -> None:
+        """A connection from smtp.proxy_protocol_from did not begin with a PROXY header, and was dropped."""
+        line = f"warning: dropped a connection from {proxy}: {why} [smtp.proxy_protocol_from]"
+        self._seldom(f"no_header {proxy}", "no_header", "smtpd", line, proxy=proxy, why=why)
+
     def limited(self, limit: str, who: str, count: int, setting: str) -> None:
         """A client had more, or asked more often, than smtp.`setting` allows; once a minute for each."""
         line = f"warning: {limit} limit exceeded: {count} from {who} for service smtp [smtp.{setting}]"
@@ -334,10 +343,11 @@ class Journal:
         self._raise(f"loop {next_hop}", text, _LOOP_ALARM)
         self._seldom(f"loop {next_hop}", "looped", "qmgr", f"warning: {text}", next_hop=next_hop, why=why)
 
-    def flushed(self, domains: Sequence[str], waiting: int) -> None:
-        """An operator asked for everything now."""
+    def flushed(self, domains: Sequence[str], waiting: int, by: str = "") -> None:
+        """An operator, or a primary (`by`, ETRN), asked for everything now."""
         what = ", ".join(domains) or "all domains"
-        self._write("flushed", "qmgr", f"flush of {what}: {waiting} waiting", domains=list(domains), waiting=waiting)
+        line = f"flush of {what}: {waiting} waiting{f', asked by {by}' if by else ''}"
+        self._write("flushed", "qmgr", line, domains=list(domains), waiting=waiting, by=by)
 
     def list_synced(self, source: str, many: int, added: int, removed: int) -> None:
         """A list of recipients was fetched and is in force."""

@@ -47,7 +47,6 @@ def test_broken_toml_names_its_line() -> None:
     ("extra", "key"),
     [
         ("when_primary_up = 'defer'", "relay.when_primary_up"),
-        ("[smtp]\nxclient_from = ['192.0.2.1']", "smtp.xclient_from"),
     ],
 )
 def test_what_this_version_lacks_is_refused(extra: str, key: str) -> None:
@@ -148,3 +147,13 @@ def test_what_is_left_of_a_wrong_configuration() -> None:
     with pytest.raises(ConfigTrouble) as caught:
         parse('hostname = "mx2.example.net"\n', HERE)
     assert caught.value.rest is None
+
+
+@pytest.mark.parametrize("key", ["limit_exceptions", "proxy_protocol_from", "xclient_from", "etrn_from"])
+def test_networks(key: str) -> None:
+    """Addresses and networks are taken, names are not: whoever answers for a name could be trusted by it."""
+    config = parse(f"{SMALLEST}[smtp]\n{key} = ['192.0.2.1', '192.0.2.0/24', '2001:db8::/32']\n", Path("x.toml"))
+    assert len(getattr(config.smtp, key)) == 3
+    assert errors(f"{SMALLEST}[smtp]\n{key} = ['proxy.example.jp']\n")[0].startswith(
+        f"smtp.{key}: 'proxy.example.jp' is"
+    )

@@ -117,8 +117,5 @@ def _not_in_this_version(config: Config) -> Iterator[str]:
     """Settings of the public interface that this version cannot honour yet: said, not ignored."""
     if config.relay.when_primary_up != "accept":
         yield 'relay.when_primary_up: this version knows only "accept"'
-    for key in ("proxy_protocol_from", "xclient_from", "etrn_from"):
-        if getattr(config.smtp, key):
-            yield f"smtp.{key}: this version does not have it yet; take the line out"
     if not config.queue.store.startswith("sqlite:"):
         yield 'queue.store: write "sqlite:FILE"'

@@ -6,6 +6,7 @@ the two rules, so nobody else needs to know them.
 """
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -58,11 +59,23 @@ class Smtp(Section):
     tls_sni_map: str = ""
     """One certificate a name: lines of "NAME KEY-FILE CHAIN-FILE" (Postfix: tls_server_sni_maps)."""
     proxy_protocol_from: tuple[str, ...] = ()
-    """Addresses that may speak the PROXY protocol to us."""
+    """Proxies in front of us: their connections must begin with a PROXY header, version 1 or 2."""
     xclient_from: tuple[str, ...] = ()
-    """Addresses that may use XCLIENT."""
+    """Addresses that may use XCLIENT: speak for any client (Postfix: smtpd_authorized_xclient_hosts)."""
     etrn_from: tuple[str, ...] = ()
-    """Addresses that may use ETRN."""
+    """Addresses that may use ETRN, beside the primaries: have what waits for a domain delivered now."""
+
+    @field_validator("limit_exceptions", "proxy_protocol_from", "xclient_from", "etrn_from")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f'{network!r} is no network; write "192.0.2.1", "192.0.2.0/24", "2001:db8::/32"'
+                ) from None
+        return value
 
 
 class Relay(Section):

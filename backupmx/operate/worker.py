@@ -11,6 +11,7 @@ Every few seconds it tells the tally what it counted and how its engines are.
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -64,10 +65,12 @@ async def _receive(
         admission(config, files, store, journal),
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
+        flush=lambda domain: queue.flush([domain], time.time()),
     )  # fmt: skip
     outlook = Outlook(queue, files.routes.next_hops, journal)
     await outlook.look()
     service.called = outlook.called
+    service.is_primary = lambda address: outlook.primaries.is_primary_address(address)
     door = Door(service)
     await door.start(sockets)
     publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
@@ -145,6 +148,9 @@ def smtp_settings(config: Config, spool_folder: str, most_connections: int = 0) 
         client_recipient_rate_limit=smtp.client_recipient_rate_limit,
         client_new_tls_session_rate_limit=smtp.client_new_tls_session_rate_limit,
         limit_exceptions=smtp.limit_exceptions,
+        proxy_protocol_from=smtp.proxy_protocol_from,
+        xclient_from=smtp.xclient_from,
+        etrn_from=smtp.etrn_from,
         reject_bare_newline=smtp.forbid_bare_newline == "reject",
         spool_folder=spool_folder,
         min_free=config.queue.min_free,

@@ -13,6 +13,8 @@ admit     at connection, MAIL and RCPT: is this ours, does this person exist pur
 sender    could mail to this sender be delivered? The DNS is asked
 trace     the Received: header of ours, and counting those of others         pure
 limits    what a client may ask of us, each number with its precedent        pure
+proxy     whom a proxy in front of us speaks for (PROXY)
+xclient   whom a trusted client speaks for (XCLIENT)                        pure
 names     what clients are called
 service   what all sessions of one process share
 listen    sockets and one worker process's loop

@@ -21,11 +21,13 @@ from backupmx.mail.reply import Reply
 _DIGITS = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4: up to 20 digits
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})+")  # RFC 3461 section 4; Postfix takes small letters too
 _CHUNK = re.compile(rb"([0-9]{1,18})(?:[ \t]+(LAST))?", re.IGNORECASE)  # more octets than 18 digits say do not come
+_DOMAIN = re.compile(rb"[@#]?([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.IPv]{3,50}\])")
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.IGNORECASE)
 _ORCPT = re.compile(r"([A-Za-z0-9-]+);(.+)", re.DOTALL)
 # RFC 6533 section 3: utf-8-addr-xtext, and what an address in UTF-8 may hold unencoded.
 _UTF8_XTEXT = re.compile("(?:[!-*,-<>-\\[\\]-~\x80-\U0010ffff]|\\\\x\\{[0-9A-F]{2,6}\\}|\\+[0-9A-F]{2})+")
 
+QUEUING = b"250 2.0.0 Queuing started\r\n"
 OK = b"250 2.0.0 Ok\r\n"
 MAIL_OK = b"250 2.1.0 Ok\r\n"
 RCPT_OK = b"250 2.1.5 Ok\r\n"
@@ -47,6 +49,9 @@ TOO_MANY = Reply(452, "4.5.3", "Error: too many recipients")
 TOO_BIG = Reply(552, "5.3.4", "Error: message file too big")
 RCPT_AFTER_BDAT = Reply(503, "5.5.1", "Error: RCPT after BDAT")
 DATA_AFTER_BDAT = Reply(503, "5.5.1", "Error: DATA after BDAT")
+IN_TRANSACTION = Reply(503, "5.5.1", "Error: MAIL transaction in progress")
+NOT_AUTHORIZED = Reply(550, "5.7.0", "Error: insufficient authorization")
+NO_FLUSH = Reply(458, "4.3.0", "Unable to queue messages")
 NULL_BDAT = Reply(551, "5.7.1", "Null BDAT request")
 CHUNK_TOO_BIG = Reply(552, "5.3.4", "Chunk exceeds message size limit")
 TLS_ACTIVE = Reply(554, "5.5.1", "Error: TLS already active")
@@ -60,6 +65,8 @@ RSET_SYNTAX = Reply(501, "5.5.4", "Syntax: RSET")
 DATA_SYNTAX = Reply(501, "5.5.4", "Syntax: DATA")
 BDAT_SYNTAX = Reply(521, "5.5.4", "Syntax: BDAT count [LAST]")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address [SMTPUTF8]")
+ETRN_SYNTAX = Reply(500, "5.5.4", "Syntax: ETRN domain")
+BAD_ETRN = Reply(501, "5.5.4", "Error: invalid parameter syntax")
 STARTTLS_SYNTAX = Reply(501, "5.5.4", "Syntax: STARTTLS")
 MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
 RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
@@ -126,6 +133,14 @@ def bdat(argument: bytes) -> tuple[int, bool] | Reply:
     """What follows BDAT -> (octets of the chunk, whether it is the last) (RFC 3030 section 2)."""
     match = _CHUNK.fullmatch(argument)
     return (int(match[1]), match[2] is not None) if match else BDAT_SYNTAX
+
+
+def etrn(argument: bytes) -> str | Reply:
+    """What follows ETRN -> the domain; @ and # before it mean no more than it does (RFC 1985 section 5, Postfix)."""
+    if len(argument.split()) != 1:
+        return ETRN_SYNTAX
+    match = _DOMAIN.fullmatch(argument)
+    return match[1].decode().removesuffix(".").lower() if match and len(argument) < 256 else BAD_ETRN
 
 
 def _mail_parameter(asked: Mail, parameter: str, size_limit: int) -> Mail | Reply:

@@ -43,6 +43,12 @@ class SmtpSettings:
     client_new_tls_session_rate_limit: int = 0
     limit_exceptions: tuple[str, ...] = ("127.0.0.0/8", "::1")
     """Networks to which the limits of connections and rates and error_delay do not apply."""
+    proxy_protocol_from: tuple[str, ...] = ()
+    """Networks whose connections begin with a PROXY header."""
+    xclient_from: tuple[str, ...] = ()
+    """Networks that may speak for others (Postfix smtpd_authorized_xclient_hosts)."""
+    etrn_from: tuple[str, ...] = ()
+    """Networks that may have a domain's mail flushed, beside the primaries."""
     reject_bare_newline: bool = False
     """Refuse lines that end in LF alone, but for limit_exceptions (Postfix smtpd_forbid_bare_newline = reject)."""
     spool_folder: str = ""
@@ -67,8 +73,8 @@ PIPELINE_LIMIT = 64 << 10
 """Octets of commands a client may send ahead while one of them is at work; then it is not read from."""
 
 
-class Exceptions:
-    """smtp.limit_exceptions: who is spared.  Raises ValueError for what is no network."""
+class Networks:
+    """smtp.limit_exceptions and other lists of addresses and networks.  Raises ValueError for what is no network."""
 
     def __init__(self, networks: tuple[str, ...]) -> None:
         self._networks = tuple(ip_network(network, strict=False) for network in networks)

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import ExitStack
 
+from backupmx.receive.proxy import Herald
 from backupmx.receive.service import Service
 from backupmx.receive.session import Session
 
@@ -101,8 +102,13 @@ class Door:
         """On duplicates: to pause is to close these, and the kernel lets clients wait on the sockets themselves."""
         loop = asyncio.get_running_loop()
         service, pattern = self.service, Session.pattern(self.service, loop)
+
+        def session() -> Session:
+            return Session(service, pattern)
+
+        first = (lambda: Herald(service, session)) if service.settings.proxy_protocol_from else session
         for each in self._sockets:
-            server = await loop.create_server(lambda: Session(service, pattern), sock=each.dup(), backlog=BACKLOG)
+            server = await loop.create_server(first, sock=each.dup(), backlog=BACKLOG)
             self._servers.append(server)
         if self.service.stopping:  # meanwhile
             self._close()

@@ -5,8 +5,9 @@ session asks for them anew each time, so the next command follows the new one.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backupmx.journal import Journal
@@ -15,10 +16,11 @@ from backupmx.mail.message import Content
 from backupmx.mail.reply import Reply
 from backupmx.net.tls import ServerTls
 from backupmx.receive.admit import Admission
-from backupmx.receive.anvil import Anvil, Hand, Rate
-from backupmx.receive.limits import Exceptions, SmtpSettings
+from backupmx.receive.anvil import Anvil, Cells, Hand, Rate
+from backupmx.receive.limits import Networks, SmtpSettings
 from backupmx.receive.names import Names, Reverse
 from backupmx.receive.sender import Senders
+from backupmx.receive.xclient import ATTRIBUTES
 
 if TYPE_CHECKING:
     from backupmx.receive.wire import Wire
@@ -30,6 +32,18 @@ class Accept(Protocol):
     async def __call__(self, client: Client, envelope: Envelope, content: Content, queue_id: str) -> Reply:
         """May raise QueueTrouble.  When the queue has taken `content.spool` over it calls `content.kept()`."""
         ...
+
+
+class Guest(Protocol):
+    """Who is here: a session, or a connection that is not one yet (proxy.py)."""
+
+    counted: Cells | None
+    deadline: float
+    parting: bool
+
+    def timed_out(self) -> None: ...
+    def stop(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Service:
@@ -46,7 +60,9 @@ class Service:
         resolver: Reverse | None = None,
         tls: ServerTls | None = None,
         senders: Senders | None = None,
+        flush: Callable[[str], Awaitable[int]] | None = None,
     ) -> None:
+        """`flush` makes a domain's mail due now, -> how many recipients wait; it may raise QueueTrouble."""
         self.settings = settings
         self.accept = accept
         self.admission = admission
@@ -54,8 +70,14 @@ class Service:
         self.tls = tls
         self.senders = senders
         self.names = Names(resolver, settings.name_timeout)
-        self.spared = Exceptions(settings.limit_exceptions)
-        self.sessions: set[Wire] = set()
+        self.spared = Networks(settings.limit_exceptions)
+        self.proxies = Networks(settings.proxy_protocol_from)
+        self.speakers = Networks(settings.xclient_from)
+        self._flushers = Networks(settings.etrn_from)
+        self.is_primary: Callable[[str], bool] = lambda address: False
+        """Whether a client is one of the primaries, which may always use ETRN."""
+        self.flush = flush
+        self.sessions: set[Guest] = set()
         self._anvil = anvil or Anvil().hand()
         self._rates = _rates(settings)
         self.tasks: set[asyncio.Task[None]] = set()
@@ -68,11 +90,15 @@ class Service:
         self.left = asyncio.Event()
         self.greeting = f"220 {settings.hostname} ESMTP backupmx\r\n".encode()
         self.helo_reply = f"250 {settings.hostname}\r\n".encode()
-        self._ehlo = {offer: _ehlo(settings, offer) for offer in (False, True)}
+        self._ehlo = {offer: _ehlo(settings, *offer) for offer in product((False, True), repeat=3)}
 
-    def ehlo_reply(self, *, starttls: bool) -> bytes:
-        """What we offer (RFC 5321 4.1.1.1)."""
-        return self._ehlo[starttls]
+    def ehlo_reply(self, address: str, *, starttls: bool) -> bytes:
+        """What we offer this client (RFC 5321 4.1.1.1)."""
+        return self._ehlo[starttls, self.may_flush(address), address in self.speakers]
+
+    def may_flush(self, address: str) -> bool:
+        """ETRN is for this client."""
+        return self.flush is not None and (address in self._flushers or self.is_primary(address))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """A task that is not forgotten: `Door.stop` waits for it."""
@@ -87,8 +113,8 @@ class Service:
         self.sessions.add(session)
         if self.full and 0 < settings.most_connections <= len(self.sessions):
             self.full()
-        if client.address in self.spared:
-            return None
+        if client.address in self.spared or client.address in self.speakers:
+            return None  # XCLIENT: those for whom it speaks are counted
         session.counted = cells = self._anvil.cells(client.address)
         now = self._anvil.enter(cells)
         if 0 < settings.client_connection_limit < now:
@@ -113,7 +139,7 @@ class Service:
         self.journal.limited(name, str(session.client), count, setting)
         return True
 
-    def leave(self, session: "Wire") -> None:
+    def leave(self, session: "Guest") -> None:
         self.sessions.discard(session)
         if session.counted is not None:
             self._anvil.leave(session.counted)
@@ -154,9 +180,11 @@ def _rates(settings: SmtpSettings) -> dict[Rate, tuple[str, str, int]]:
     }  # fmt: skip
 
 
-def _ehlo(settings: SmtpSettings, starttls: bool) -> bytes:
+def _ehlo(settings: SmtpSettings, starttls: bool, etrn: bool, xclient: bool) -> bytes:
     offers = [settings.hostname, "PIPELINING", f"SIZE {settings.message_size_limit or ''}".rstrip()]
+    offers += ["ETRN"] if etrn else []
     offers += ["STARTTLS"] if starttls else []
+    offers += [f"XCLIENT {ATTRIBUTES}"] if xclient else []
     offers += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"]
     last = f"250 LIMITS RCPTMAX={settings.recipient_limit}\r\n"
     return ("".join(f"250-{offer}\r\n" for offer in offers) + last).encode()

@@ -14,19 +14,18 @@ SMTPUTF8, 9422 LIMITS.  AUTH (4954) is not offered.
 import asyncio
 import re
 import ssl
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from aiosmtpd.smtp import syntax
 
 from backupmx.mail.address import Malformed, parse_path
 from backupmx.mail.envelope import Client, Recipient
 from backupmx.mail.reply import Reply
-from backupmx.queue.entry import QueueFull, new_id
-from backupmx.receive import command
+from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
+from backupmx.receive import command, xclient
 from backupmx.receive.anvil import Rate
 from backupmx.receive.limits import OVERSHOOT
 from backupmx.receive.sender import Doubt, Senders
-from backupmx.receive.service import Service
 from backupmx.receive.spool import room
 from backupmx.receive.transfer import Transfer
 from backupmx.receive.wire import Answer, line
@@ -44,18 +43,6 @@ class Session(Transfer):
                      coroutines whose replies lack enhanced codes; these answer at once
     """
 
-    def __init__(self, service: Service, pattern: dict[str, Any]) -> None:
-        self._doubt: Doubt | None = None
-        self._doubting: asyncio.Task[None] | None = None
-        self._overshoot = 0
-        super().__init__(service, pattern)
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._doubt = None
-        self._doubting = None
-        self._overshoot = 0
-
     # Hello and goodbye
 
     @syntax("HELO hostname")
@@ -70,7 +57,7 @@ class Session(Transfer):
         if not argument:
             return command.EHLO_SYNTAX
         self._hello(argument, "ESMTP")
-        return self.service.ehlo_reply(starttls=self.offers_tls)
+        return self.service.ehlo_reply(self.client.address, starttls=self.offers_tls)
 
     def _hello(self, argument: bytes, protocol: str) -> None:
         """A greeting ends the transaction before it (RFC 5321 4.1.4)."""
@@ -119,6 +106,30 @@ class Session(Transfer):
             if not tls.resumed and self.service.exceeds(Rate.NEW_TLS, self):
                 self._last_word(self.named_reply(421, "4.7.0", f"Error: too many new TLS sessions from {self.client}"))
 
+    @property
+    def may_speak_for_others(self) -> bool:
+        return self.client.address in self.service.speakers
+
+    @syntax("XCLIENT attribute=value...", when="may_speak_for_others")
+    def smtp_XCLIENT(self, argument: bytes) -> Answer:
+        if self._mail is not None or self._in_chunks:
+            return command.IN_TRANSACTION
+        if argument and not self.may_speak_for_others:
+            return command.NOT_AUTHORIZED
+        other = xclient.parse(argument)
+        return other if isinstance(other, Reply) else self._speak_for(other)
+
+    async def _speak_for(self, other: xclient.Other) -> None:
+        """Back to the greeting, as another client; what its HELO was may be told with it."""
+        old = self.client
+        address = other.address or old.address
+        name = other.name or (old.name if address == old.address else "")
+        port = old.port if other.port is None else other.port
+        helo = _UNFIT.sub("?", other.helo or "")
+        self.service.journal.proxied(str(old), address, "XCLIENT")
+        self.become(address, port, name, helo, other.protocol or "SMTP")
+        self.session.host_name, self.session.extended_smtp = helo, other.protocol == "ESMTP"
+
     # Talk
 
     @syntax("NOOP [ignored]")
@@ -145,6 +156,40 @@ class Session(Transfer):
         except Malformed:
             return command.BAD_RECIPIENT
         return Reply(252, "2.0.0", f"Cannot VRFY <{address}>, but will accept message and attempt delivery")
+
+    @property
+    def may_flush(self) -> bool:
+        return self.service.may_flush(self.client.address)
+
+    @syntax("ETRN domain", when="may_flush")
+    def smtp_ETRN(self, argument: bytes) -> Answer:
+        """A primary is back and asks for its mail (RFC 1985)."""
+        self._junk_command()
+        if not self.client.helo:
+            return command.HELO_FIRST
+        if self._mail is not None or self._in_chunks:
+            return command.IN_TRANSACTION
+        domain = command.etrn(argument)
+        if isinstance(domain, Reply):
+            return domain
+        refusal: Reply | None = None
+        if not self.may_flush:
+            refusal = Reply(554, "5.7.1", f"<{domain}>: Etrn command rejected: Access denied")
+        elif not self.service.admission.is_ours(f"postmaster@{domain}"):
+            refusal = Reply(459, "4.7.1", f"<{domain}>: service unavailable")
+        if refusal is not None:
+            self.service.journal.refused("ETRN", self.client, refusal, setting="smtp.etrn_from")
+        return refusal or self._flush(domain)
+
+    async def _flush(self, domain: str) -> bytes | Reply:
+        assert self.service.flush is not None
+        try:
+            waiting = await self.service.flush(domain)
+        except QueueTrouble as trouble:
+            self.service.journal.queue_trouble(f"ETRN {domain}: {trouble}")
+            return command.NO_FLUSH
+        self.service.journal.flushed([domain], waiting, by=str(self.client))
+        return command.QUEUING
 
     async def help(self, argument: bytes) -> None:
         """aiosmtpd's."""
@@ -284,7 +329,9 @@ class Session(Transfer):
         b"HELP": help,
         b"STARTTLS": smtp_STARTTLS,
         b"AUTH": no_auth,
-        **dict.fromkeys((b"EXPN", b"ETRN", b"TURN", b"SEND", b"SOML", b"SAML"), not_done),
+        b"ETRN": smtp_ETRN,
+        b"XCLIENT": smtp_XCLIENT,
+        **dict.fromkeys((b"EXPN", b"TURN", b"SEND", b"SOML", b"SAML"), not_done),
         **dict.fromkeys((b"GET", b"POST", b"CONNECT"), other_protocol),
     }
     verbs: ClassVar = {word: (word.decode(), method) for word, method in _METHODS.items()}

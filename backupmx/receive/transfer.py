@@ -26,6 +26,7 @@ to a primary that does not take it; Postfix does not offer it either.
 Standards: RFC 5321 4.1.1.4; 3030 CHUNKING.
 """
 
+import asyncio
 import errno
 import math
 from typing import Any
@@ -38,6 +39,7 @@ from backupmx.queue.entry import QueueFull, QueueTrouble
 from backupmx.receive import command
 from backupmx.receive.data import Chunks, Unstuffing
 from backupmx.receive.limits import DATA_RATE, SWALLOWED
+from backupmx.receive.sender import Doubt
 from backupmx.receive.service import Service
 from backupmx.receive.spool import Body
 from backupmx.receive.wire import Answer, Wire
@@ -47,7 +49,26 @@ class Transfer(Wire):
     """The state of a transaction and its content.  aiosmtpd's smtp_DATA holds the message in memory three times,
     refuses long lines, and passes bare CR and LF on; it knows no BDAT."""
 
+    _mail: command.Mail | None = None
+    """There is a transaction."""
+    _doubt: Doubt | None = None
+    """About its sender."""
+    _doubting: asyncio.Task[None] | None = None
+    _rejected = False
+    """A recipient was."""
+    _overshoot = 0
+    """Recipients beyond the limit."""
+    _queue_id = ""
+    _junk = 0
+    """Commands without a delivery that only talk."""
     _body: Body | None = None
+    """Content, as far as it has come."""
+    _unstuffing: Unstuffing | None = None
+    """It comes by DATA."""
+    _chunks: Chunks | None = None
+    """It comes by BDAT."""
+    _in_chunks = False
+    """Between the first BDAT and the last."""
     # The chunk that comes, or came last
     _count = _left = 0
     _last = False
@@ -57,26 +78,20 @@ class Transfer(Wire):
 
     def __init__(self, service: Service, pattern: dict[str, Any]) -> None:
         super().__init__(service, pattern)
-        self._junk = 0
-        self._forget()
+        self._recipients: list[Recipient] = []
 
     def _forget(self) -> None:
         """No transaction."""
+        if self._mail is None and not self._in_chunks:
+            return
+        self._mail = self._doubt = self._doubting = None
+        self._recipients = []
+        self._rejected = self._in_chunks = False
+        self._overshoot = 0
+        self._queue_id = ""
         if self._body is not None:
             self._body.discard()
-            self._body = None
-        self._unstuffing: Unstuffing | None = None
-        self._chunks: Chunks | None = None
-        self._spoilt = False  # a chunk was refused, and others may follow
-        self._mail: command.Mail | None = None
-        self._recipients: list[Recipient] = []
-        self._rejected = False
-        self._queue_id = ""
-
-    @property
-    def _in_chunks(self) -> bool:
-        """Between the first BDAT and the last."""
-        return self._chunks is not None or self._spoilt
+            self._body = self._unstuffing = self._chunks = None
 
     @property
     def unfinished(self) -> bool:
@@ -114,6 +129,7 @@ class Transfer(Wire):
         elif self._chunks is None:
             self._body = self._new_body()
             self._chunks = Chunks(strict=self.strict)
+            self._in_chunks = True
             self._pace = self.deadline
         self.deadline = min(self.deadline, self._pace)
         if not self._left:
@@ -125,7 +141,7 @@ class Transfer(Wire):
         limit, body, chunks = self.service.settings.message_size_limit, self._body, self._chunks
         if not self._count and not self._last:
             return command.NULL_BDAT
-        if self._spoilt:
+        if self._in_chunks and self._chunks is None:
             return Reply(551, "5.0.0", f"Discarded {self._count} bytes after earlier error")
         if not self.client.helo:
             return command.HELO_FIRST
@@ -142,7 +158,7 @@ class Transfer(Wire):
         """The message is lost; chunks may follow that belong to it."""
         pace = self._pace if self._in_chunks else self.deadline
         self._forget()
-        self._spoilt, self._pace = not self._last, pace
+        self._in_chunks, self._pace = not self._last, pace
 
     def _beyond_reason(self, octets: int) -> bool:
         """So many that dropping them is a service to nobody."""
@@ -160,16 +176,16 @@ class Transfer(Wire):
         if self._unstuffing is None:
             return self._take_chunk(data, at)
         assert self._body is not None
-        self.deadline = self._by_rate(self.deadline, len(data) - at)
         piece, rest = self._unstuffing.feed(data[at:])
         self._add(self._body, piece)
-        if rest is None and self._beyond_reason(self._body.size):
+        if rest is not None:
+            self.in_content = False
+            return len(data) - len(rest), self._end_of_content(self._unstuffing.bare_lf)
+        if self._beyond_reason(self._body.size):
             self.parting = True
             return len(data), command.TOO_BIG
-        if rest is None:
-            return len(data), None
-        self.in_content = False
-        return len(data) - len(rest), self._end_of_content(self._unstuffing.bare_lf)
+        self.deadline = self._by_rate(self.deadline, len(data) - at)
+        return len(data), None
 
     def _take_chunk(self, data: bytes, at: int) -> tuple[int, Answer | None]:
         piece = data[at : at + self._left]
@@ -225,7 +241,7 @@ class Transfer(Wire):
         assert mail is not None
         assert body is not None
         work = self._deliver(self._envelope(mail), body, self._queue_id, bare_lf=bare_lf, counted=counted)
-        self._body = None  # _forget would discard it
+        self._body = self._unstuffing = self._chunks = None  # not to be discarded
         self._forget()
         return work
 

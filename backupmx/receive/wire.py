@@ -85,23 +85,29 @@ class Wire(SMTP):
     loop: asyncio.AbstractEventLoop
     session: State
 
+    client = Client("", 0)
+    origin: tuple[str, int] | None = None
+    """Whom a proxy in front of us speaks for; None: who is at the other end."""
+    counted: Cells | None = None
+    """Where its connections and rates are counted; None: it is spared."""
+    deadline = math.inf
+    in_content = False
+    parting = False
+    """Our last word is said."""
+    strict = False
+    """A line ends in CR LF and in nothing else."""
+    errors = 0
+    _buffer = b""
+    _busy = False  # a verb has not answered yet
+    _choked = False  # the client does not read
+    _eof = False  # the client's last word is said
+    _overlong = False  # the rest of a command that was too long is to come
+    _naming: asyncio.Task[None] | None = None
+    _verb = "CONNECT"
+
     def __init__(self, service: Service, pattern: dict[str, Any]) -> None:
         self.__dict__.update(pattern)
         self.service = service
-        self.client = Client("", 0)
-        self.counted: Cells | None = None  # where its connections and rates are counted; None: it is spared
-        self.deadline = math.inf
-        self.in_content = False
-        self.parting = False  # our last word is said
-        self.strict = False  # a line ends in CR LF and in nothing else
-        self.errors = 0
-        self._buffer = b""
-        self._busy = False  # a verb has not answered yet
-        self._choked = False  # the client does not read
-        self._eof = False  # the client's last word is said
-        self._overlong = False  # the rest of a command that was too long is to come
-        self._naming: asyncio.Task[None] | None = None
-        self._verb = "CONNECT"
         self._said: dict[str, int] = {}
         self._refused: dict[str, int] = {}
 
@@ -135,17 +141,24 @@ class Wire(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        service = self.service
         self.session = self._create_session()
-        self.session.peer = peer = cast(Any, transport.get_extra_info("peername") or ("unknown", 0))
-        now = self.loop.time()
+        peer = self.origin or transport.get_extra_info("peername") or ("unknown", 0)
+        self.session.peer = cast(Any, peer)
+        self.welcome(peer[0], peer[1])
+
+    def welcome(
+        self, address: str, port: int, name: str = "", helo: str = "", protocol: str = "SMTP", tls: Tls | None = None
+    ) -> None:
+        """A client, whoever told us of it: named (without `name` the DNS is asked), counted, greeted or refused."""
+        assert self.transport is not None
+        service, now = self.service, self.loop.time()
         self.deadline = now + service.settings.timeout
-        name = service.names.known(peer[0], now)
-        daemon = cast(Any, transport.get_extra_info("sockname") or ("", 0))
-        self.client = Client(peer[0], peer[1], name or "unknown", daemon=(daemon[0], daemon[1]))
-        self.strict = service.settings.reject_bare_newline and peer[0] not in service.spared
-        service.called(peer[0])
-        if name is None:
+        known = name or service.names.known(address, now)
+        daemon = self.transport.get_extra_info("sockname") or ("", 0)
+        self.client = Client(address, port, known or "unknown", helo, protocol, tls, (daemon[0], daemon[1]))
+        self.strict = service.settings.reject_bare_newline and address not in service.spared
+        service.called(address)
+        if known is None:
             self._naming = service.spawn(self._find_name())
         else:
             service.journal.connected(self.client)
@@ -160,7 +173,10 @@ class Wire(SMTP):
             self.transport.write(service.greeting)
 
     async def _find_name(self) -> None:
+        naming = asyncio.current_task()
         name = await self.service.names.find(self.client.address)
+        if self._naming is not naming:
+            return  # another client is in its place (XCLIENT)
         old = self.client
         self.client = Client(old.address, old.port, name, old.helo, old.protocol, old.tls, old.daemon)
         self._naming = None
@@ -190,15 +206,9 @@ class Wire(SMTP):
             return
         self.transport = None
         self._buffer = b""
-        self.service.leave(self)
         self.in_content = False
         self.lose_content()
-        journal = self.service.journal
-        if self._naming is not None:
-            journal.connected(self.client)
-        if not self.parting:
-            journal.lost(self.client, self._verb)
-        journal.disconnected(self.client, self._account())
+        self._leave(lost=not self.parting)
 
     def pause_writing(self) -> None:
         self._choked = True
@@ -206,6 +216,25 @@ class Wire(SMTP):
     def resume_writing(self) -> None:
         self._choked = False
         self._go_on()
+
+    def become(self, address: str, port: int, name: str, helo: str, protocol: str) -> None:
+        """Begin anew as another client, for whom this one speaks (XCLIENT)."""
+        if self.transport is None:
+            return
+        self._leave(lost=False)
+        self.counted = self._naming = None
+        self._said, self._refused = {}, {}
+        self.welcome(address, port, name, helo, protocol, self.client.tls)
+
+    def _leave(self, *, lost: bool) -> None:
+        """This client is no more; the account of what it said."""
+        self.service.leave(self)
+        journal = self.service.journal
+        if self._naming is not None:
+            journal.connected(self.client)
+        if lost:
+            journal.lost(self.client, self._verb)
+        journal.disconnected(self.client, self._account())
 
     # Endings
 
@@ -272,51 +301,45 @@ class Wire(SMTP):
 
     def _work(self) -> None:
         """Take everything that is here, as long as each command and each content is answered at once."""
+        replies: list[bytes] = []
+        buffer, at = self._buffer, 0
         try:
-            replies = self._answers()
+            while at < len(buffer) and not (self._busy or self.parting or self._choked):
+                if self.in_content:
+                    at, answer = self.take_content(buffer, at)
+                    if answer is None:
+                        break
+                    replies.append(self._reply_to(answer))
+                else:
+                    end = buffer.find(b"\n", at)
+                    if end < 0:
+                        break
+                    replies.append(self._obey(buffer[at:end]))
+                    at = end + 1
+                if len(replies) == _REPLIES and self.transport is not None:
+                    self.transport.write(b"".join(replies))
+                    replies = []
         except Exception as error:  # the verbs' own are caught in _obey: this one leaves us out of step
             self._last_word(self._bug(error))
             return
+        self._buffer = buffer[at:]
         if self.transport is None:
             return
-        if replies:
-            self.transport.write(b"".join(replies))
+        if reply := b"".join(replies):
+            self.transport.write(reply)
         if self.parting:
             self._part()
-        elif self._buffer and not self._busy and not self._choked and self._is_overlong(self._buffer):
+        elif len(self._buffer) > self.service.settings.line_length_limit and not self._busy and not self._choked:
             self._overlong, self._buffer = True, b""
         elif self.service.stopping:
             self.stop()
 
-    def _answers(self) -> list[bytes]:
-        replies: list[bytes] = []
-        buffer, at = self._buffer, 0
-        while at < len(buffer) and not (self._busy or self.parting or self._choked):
-            if self.in_content:
-                at, answer = self.take_content(buffer, at)
-                if answer is None:
-                    break
-                replies.append(self._reply_to(answer))
-            else:
-                end = buffer.find(b"\n", at)
-                if end < 0:
-                    break
-                replies.append(self._obey(buffer[at:end]))
-                at = end + 1
-            if len(replies) >= _REPLIES and self.transport is not None:
-                self.transport.write(b"".join(replies))
-                replies = []
-        self._buffer = buffer[at:]
-        return replies
-
-    def _is_overlong(self, command_line: bytes) -> bool:
-        return len(command_line) > self.service.settings.line_length_limit
-
     def _obey(self, command_line: bytes) -> bytes:
         """One command; b"" when its reply comes later."""
-        self.deadline = self.loop.time() + self.service.settings.timeout
+        settings = self.service.settings
+        self.deadline = self.loop.time() + settings.timeout
         words = command_line.split(None, 1)
-        if self._overlong or self._is_overlong(command_line):
+        if self._overlong or len(command_line) > settings.line_length_limit:
             self._overlong = False
             verb, method = _TOO_LONG
         elif self.strict and command_line[-1:] != b"\r":
@@ -329,12 +352,14 @@ class Wire(SMTP):
             answer = method(self, words[1].rstrip() if len(words) > 1 else b"")
         except Exception as error:
             answer = self._bug(error)
+        if isinstance(answer, bytes) and self.errors <= settings.hard_error_limit:
+            return answer
         return self._reply_to(answer)
 
     def _reply_to(self, answer: Answer) -> bytes:
         """What goes out now; b"" when it comes later."""
         if isinstance(answer, bytes):
-            return answer if self.errors <= self.service.settings.hard_error_limit else self._after_error(answer)
+            return self._after_error(answer) if self.errors > self.service.settings.hard_error_limit else answer
         if isinstance(answer, Reply):
             return self._worded(answer)
         self._wait_for(answer)
@@ -451,6 +476,8 @@ class Wire(SMTP):
     def _account(self) -> str:
         """What was said, as Postfix counts it: "ehlo=1 mail=1 rcpt=1/2 quit=1 commands=4/5"."""
         said, refused = self._said, self._refused
+        if not refused:
+            return " ".join([f"{verb.lower()}={n}" for verb, n in said.items()] + [f"commands={sum(said.values())}"])
         parts = [(verb.lower(), n, refused.get(verb, 0)) for verb, n in said.items()]
         parts.append(("commands", sum(said.values()), sum(refused.values())))
         return " ".join(f"{verb}={n - bad}/{n}" if bad else f"{verb}={n}" for verb, n, bad in parts)

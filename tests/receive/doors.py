@@ -154,6 +154,7 @@ async def running(
     tls: Any = None,
     anvil: Any = None,
     senders: Any = None,
+    flush: Any = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     recorder = recorder or Recorder()
@@ -169,6 +170,7 @@ async def running(
         tls=tls,
         anvil=anvil,
         senders=senders,
+        flush=flush,
     )
     door = Door(service)
     sockets = open_sockets(["127.0.0.1:0"])

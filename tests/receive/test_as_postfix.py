@@ -70,6 +70,14 @@ STREAMS = [
     BEGUN + b"BDAT 99999999999999999999\r\n",
     BEGUN + b"DATA\r\nx\r\n.\r\nBDAT 3 LAST\r\na\r\nQUIT\r\n",
 ]
+SPOKEN = [
+    "XCLIENT", "XCLIENT foo", "XCLIENT NAME=", "XCLIENT NAME=a b", "XCLIENT FOO=bar", "XCLIENT ADDR=foo",
+    "XCLIENT ADDR=1.2.3", "XCLIENT ADDR=IPv6:::zz", "XCLIENT ADDR=::1", "XCLIENT PORT=abc", "XCLIENT PROTO=FOO",
+    "XCLIENT NAME=a..b", f"XCLIENT NAME={'x' * 300}", "XCLIENT DESTADDR=foo", "XCLIENT DESTPORT=x",
+    "XCLIENT NAME=1.2.3.4",
+    "XCLIENT REVERSE_NAME=a..b", "XCLIENT PORT=123456", "XCLIENT FOO=1 ADDR=zz", "xclient name=-a",
+]  # fmt: skip
+"""What a trusted client can get wrong."""
 _QUEUE_ID = re.compile(r"(?<=queued as )\w+")
 
 
@@ -77,7 +85,8 @@ _QUEUE_ID = re.compile(r"(?<=queued as )\w+")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A Postfix that is secondary MX for example.jp; its port."""
     settings = {
-        "relay_domains": "example.jp", "smtpd_error_sleep_time": "0", "message_size_limit": "52428800",
+        "relay_domains": "example.jp", "smtpd_authorized_xclient_hosts": "127.0.0.1",
+        "smtpd_error_sleep_time": "0", "message_size_limit": "52428800",
         "smtpd_relay_restrictions": "reject_unauth_destination", "smtpd_recipient_restrictions": "",
     }  # fmt: skip
     with postfix(tmp_path_factory.mktemp("reference"), domains=["box.example"], settings=settings) as instance:
@@ -128,4 +137,16 @@ async def test_chunks_word_for_word(reference: int) -> None:
         return {n: replies for n, replies in said.items() if replies[0] != replies[1]}
 
     async with running(limit_exceptions=("127.0.0.0/8",)) as door:
+        assert await asyncio.to_thread(both) == {}
+
+
+async def test_xclient_word_for_word(reference: int) -> None:
+    """XCLIENT with anything wrong in it, and in a transaction."""
+    scripts = [*([script] for script in SPOKEN), [*MAIL, "XCLIENT ADDR=192.0.2.1"]]
+
+    def both() -> dict[str, tuple[str, str]]:
+        said = {script[-1]: (last_reply(reference, script), last_reply(door.port, script)) for script in scripts}
+        return {script: replies for script, replies in said.items() if replies[0] != replies[1]}
+
+    async with running(xclient_from=("127.0.0.1",)) as door:
         assert await asyncio.to_thread(both) == {}
