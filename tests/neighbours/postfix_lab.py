@@ -274,7 +274,8 @@ class PostfixLab:
 
     def fate(self, queue_id: str, code: int, text: str, log: list[str]) -> Answer:
         """An accepted message: where is it, and how does it look?"""
-        copies = [self.stored[int(m[1])] for line in log if (m := re.search(r"250 2\.0\.0 kept (\d+)\)", line))]
+        kept = re.compile(re.escape(queue_id) + r": .*250 2\.0\.0 kept (\d+)\)")  # not a notice of an earlier case
+        copies = [self.stored[int(m[1])] for line in log if (m := kept.search(line))]
         log = [line.replace(queue_id, "QID") for line in log]
         said = [(m[1], m[2]) for line in log if (m := re.match(r"cleanup: QID: (?:milter-header-)?(\w+): (.*)", line))]
         target = {action: rest.rsplit(": ", 1)[-1] for action, rest in said}

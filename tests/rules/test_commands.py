@@ -1,6 +1,8 @@
 """The commands replay-headers and lint, as a shell sees them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,20 @@ def test_a_specification_that_is_no_table_says_what_to_write(spec: str) -> None:
     """Postfix's other kinds hold no patterns."""
     with pytest.raises(TableTrouble):
         read_table(spec)
+
+
+def test_a_replay_with_a_table_of_its_own_starts_at_once(folder: Path) -> None:
+    """In a loop over a mailbox nobody waits for what only the appliance needs: pydantic, asyncio, SQLite."""
+    program = "import sys\nfrom backupmx.operate.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    args = ["replay-headers", "--header-checks", str(folder / "rules"), str(folder / "a.eml")]
+    ran = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=True)
+    assert {"backupmx.rules.engine"} == {"backupmx.rules.engine", "pydantic", "asyncio", "sqlite3"} & {
+        *ran.stdout.splitlines()[-1].split()
+    }
+
+
+def test_a_configuration_that_is_not_there_is_status_2(folder: Path) -> None:
+    """Without a table option it is read: a sentence, no traceback."""
+    args = ["replay-headers", str(folder / "a.eml"), "-c", str(folder / "nowhere.toml")]
+    ran = subprocess.run([sys.executable, "-m", "backupmx", *args], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (2, f"backupmx: {folder}/nowhere.toml: No such file or directory\n")

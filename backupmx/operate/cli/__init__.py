@@ -13,7 +13,6 @@ import sys
 import click
 
 from backupmx import __version__
-from backupmx.config import ConfigTrouble
 
 COMMANDS = {
     "init": "write the shipped policy set into a directory",
@@ -64,7 +63,11 @@ def main() -> None:
     """The entry point.  Configuration trouble is status 2 wherever it shows."""
     try:
         cli()
-    except ConfigTrouble as trouble:
+    except Exception as trouble:
+        from backupmx.config import ConfigTrouble  # not before: it takes 0.2 s, and there are commands without
+
+        if not isinstance(trouble, ConfigTrouble):
+            raise
         for error in trouble.errors:
             click.echo(f"backupmx: {error}", err=True)
         sys.exit(2)
