@@ -14,18 +14,15 @@ from contextlib import contextmanager
 
 from backupmx.queue.account import PRUNED, Fate, Life, Sheet
 from backupmx.queue.entry import State
-from backupmx.queue.ledger import DAY
+from backupmx.queue.rows import DAY
 from backupmx.queue.schema import Connection
 
 Key = tuple[int, str, int]
 Split = dict[Key, dict[str, int]]
 
-_DAY = f"CAST(arrived / {DAY} AS INTEGER)"
-_CHOSEN = f"(?1 = '' OR domain = ?1) AND (?2 IS NULL OR {_DAY} = ?2)"
-_WAITS = (
-    "(SELECT e.arrived, r.domain, e.client IS NULL AS own, r.state, r.many"
-    " FROM recipient r JOIN entry e ON e.key = r.entry)"
-)
+_WAITING = "SELECT max(came, ~came) AS day, domain, came < 0 AS own, state, sum(many) FROM recipient"
+_ENDED = f"SELECT CAST(arrived / {DAY} AS INTEGER) AS day, domain, own, state, sum(many) FROM ledger"  # noqa: S608
+_CHOSEN = "WHERE (?1 = '' OR domain = ?1) AND (?2 IS NULL OR day = ?2) GROUP BY 1, 2, 3, 4"
 
 
 @contextmanager
@@ -47,7 +44,7 @@ def account(db: Connection, domain: str, day: int | None) -> Sequence[Sheet]:
             " WHERE (?1 = '' OR domain = ?1) AND (?2 IS NULL OR day = ?2)",
             chosen,
         ).fetchall()
-        waiting, ended = _split(db, _WAITS, chosen), _split(db, "ledger", chosen)
+        waiting, ended = _split(db, _WAITING, chosen), _split(db, _ENDED, chosen)
     counts = {(day, domain, own): many for day, domain, own, many, _ in came}
     for day_, domain_, own, _, pruned in came:
         if pruned:
@@ -56,14 +53,10 @@ def account(db: Connection, domain: str, day: int | None) -> Sequence[Sheet]:
     return [Sheet(k[0], k[1], bool(k[2]), counts.get(k, 0), waiting.get(k, {}), ended.get(k, {})) for k in keys]
 
 
-def _split(db: Connection, table: str, chosen: tuple[str, int | None]) -> Split:
+def _split(db: Connection, question: str, chosen: tuple[str, int | None]) -> Split:
     """How many in which state."""
     split: Split = {}
-    for *key, state, many in db.execute(
-        f"SELECT {_DAY}, domain, own, state, sum(many) FROM {table} WHERE {_CHOSEN} GROUP BY 1, 2, 3, 4",  # noqa: S608
-        chosen,
-    ).fetchall():
-        day, domain, own = key
+    for day, domain, own, state, many in db.execute(f"{question} {_CHOSEN}", chosen).fetchall():
         split.setdefault((day, domain, own), {})[state] = many
     return split
 

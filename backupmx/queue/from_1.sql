@@ -2,6 +2,11 @@
 ALTER TABLE entry ADD COLUMN vouched INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE recipient ADD COLUMN fixed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE recipient ADD COLUMN many INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE recipient ADD COLUMN came INTEGER NOT NULL DEFAULT 0;
+UPDATE recipient SET came = (
+    SELECT CASE WHEN client IS NULL THEN ~CAST(arrived / 86400 AS INTEGER) ELSE CAST(arrived / 86400 AS INTEGER) END
+    FROM entry WHERE key = recipient.entry
+);
 ALTER TABLE hop ADD COLUMN successes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE hop ADD COLUMN addresses TEXT NOT NULL DEFAULT '';
 DROP INDEX recipient_discarded;
@@ -35,5 +40,4 @@ CREATE TABLE ledger (
 
 -- What waits came in: the account begins with it.
 INSERT INTO account (day, domain, own, recipients)
-    SELECT CAST(e.arrived / 86400 AS INTEGER), r.domain, e.client IS NULL, sum(r.many)
-    FROM recipient r JOIN entry e ON e.key = r.entry GROUP BY 1, 2, 3;
+    SELECT max(came, ~came), domain, came < 0, sum(many) FROM recipient GROUP BY 1, 2, 3;

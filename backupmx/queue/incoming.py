@@ -22,8 +22,9 @@ from backupmx.queue.ledger import Came, count
 from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
 
-_DOMAIN, _FIXED, _MANY = (RECIPIENT.index(name) - RECIPIENT.index("due") for name in ("domain", "fixed", "many"))
-_ARRIVED, _CLIENT = (ENTRY.index(name) - 1 for name in ("arrived", "client"))
+_DOMAIN, _FIXED, _MANY, _CAME = (
+    RECIPIENT.index(name) - RECIPIENT.index("due") for name in ("domain", "fixed", "many", "came")
+)
 
 
 def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
@@ -55,12 +56,11 @@ def take_back(db: Connection, new: Sequence[Packed]) -> None:
         if row is not None:
             db.execute("DELETE FROM recipient WHERE entry = ?", row)
             db.execute("DELETE FROM entry WHERE key = ?", row)
-            count(db, (replace(came, many=-came.many) for came in _came(packed)))
+            count(db, (came._replace(many=-came.many) for came in _came(packed)))
 
 
 def _came(packed: Packed) -> Iterable[Came]:
-    arrived, own = packed.entry[_ARRIVED], packed.entry[_CLIENT] is None
-    return (Came(arrived, rest[_DOMAIN], own, rest[_MANY]) for _, rest in packed.recipients)
+    return (Came(rest[_CAME], rest[_DOMAIN], rest[_MANY]) for _, rest in packed.recipients)
 
 
 def _routed(packed: Packed, routes: str) -> Packed:

@@ -25,15 +25,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from backupmx.mail.address import domain_of
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import NewEntry, State
-from backupmx.queue.rows import insert, text
+from backupmx.queue.rows import came_of, day_of, insert, text
 from backupmx.queue.schema import Connection
-
-DAY = 86400
 
 FACTS = (
     "e.id, r.n, e.arrived, r.many, e.client IS NULL, r.attempts, e.size, r.address, r.domain, e.sender, e.message_id"
@@ -51,31 +49,25 @@ _RULE = re.compile(r"\S+?:\d+(?=[:;]|$)")
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Came:
-    """Recipients that came in, as `account` counts them."""
+class Came(NamedTuple):
+    """Recipients that came in."""
 
-    arrived: float
+    came: int
+    """As in the table `recipient`: the day of arrival; of our own notices its complement."""
     domain: str
-    own: bool
     many: int
 
 
-def count(db: Connection, came: Iterable[Came]) -> None:
+def count(db: Connection, those: Iterable[Came]) -> None:
     """What came in with this transaction."""
-    sums: Counter[tuple[int, str, bool]] = Counter()
-    for one in came:
-        sums[day_of(one.arrived), one.domain, one.own] += one.many
+    sums: Counter[tuple[int, str]] = Counter()
+    for came, domain, many in those:
+        sums[came, domain] += many
     db.executemany(
         "INSERT INTO account (day, domain, own, recipients) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET recipients = recipients + excluded.recipients",
-        [(*key, many) for key, many in sums.items()],
+        [(max(came, ~came), domain, came < 0, many) for (came, domain), many in sums.items()],
     )
-
-
-def day_of(arrived: float) -> int:
-    """Pure.  As SQL's CAST(arrived / 86400 AS INTEGER) has it."""
-    return int(arrived / DAY)
 
 
 def ended(facts: Sequence[Any], now: float, state: State, relay: str, reason: str, tries: int = 0) -> Row:
@@ -100,11 +92,7 @@ def record(db: Connection, dropped: Sequence[NewEntry]) -> Sequence[None]:
     """Accepted and dropped by a rule: in and out."""
     count(
         db,
-        (
-            Came(entry.arrived, text(domain_of(r.address)), entry.client is None, r.many)
-            for entry in dropped
-            for r in entry.recipients
-        ),
+        (Came(came_of(entry), text(domain_of(r.address)), r.many) for entry in dropped for r in entry.recipients),
     )
     write(db, (row for entry in dropped for row in _dropped(entry)))
     return [None] * len(dropped)

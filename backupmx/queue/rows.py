@@ -36,8 +36,9 @@ ENTRY = (
 )  # fmt: skip
 RECIPIENT = (
     "entry", "n", "hop", "due", "lease", "state", "attempts", "next_attempt", "address", "domain", "notify", "orcpt",
-    "reason", "fixed", "many",
+    "reason", "fixed", "many", "came",
 )  # fmt: skip
+DAY = 86400
 _AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
 
 
@@ -111,14 +112,27 @@ def pack(
         envelope.body, envelope.smtputf8, envelope.ret, text(envelope.envid), client_text(entry.client),
         entry.vouched, checksum, path, start, head, body,
     )  # fmt: skip
-    return Packed(row, tuple((r.next_hop, _recipient(r, entry.arrived)) for r in entry.recipients), path, entry.routes)
+    came = came_of(entry)
+    recipients = tuple((r.next_hop, _recipient(r, entry.arrived, came)) for r in entry.recipients)
+    return Packed(row, recipients, path, entry.routes)
 
 
-def _recipient(recipient: NewRecipient, arrived: float) -> tuple[Any, ...]:
+def day_of(arrived: float) -> int:
+    """Days since the epoch, UTC, as SQL's CAST(arrived / 86400 AS INTEGER) has them."""
+    return int(arrived / DAY)
+
+
+def came_of(entry: NewEntry) -> int:
+    """The day of arrival; of our own notices its complement, below zero."""
+    return day_of(entry.arrived) if entry.client is not None else ~day_of(entry.arrived)
+
+
+def _recipient(recipient: NewRecipient, arrived: float, came: int) -> tuple[Any, ...]:
     due = arrived if recipient.state is State.QUEUED else None
     return (
         due, None, recipient.state, 0, arrived, text(recipient.address), text(domain_of(recipient.address)),
         text(recipient.notify), text(recipient.orcpt), text(recipient.reason), recipient.fixed, recipient.many,
+        came,
     )  # fmt: skip
 
 

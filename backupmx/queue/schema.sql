@@ -41,6 +41,7 @@ CREATE TABLE recipient (
     reason       TEXT    NOT NULL,     -- of the last try
     fixed        INTEGER NOT NULL DEFAULT 0,  -- a rule chose the next hop (FILTER), not transport.map: reroute leaves it
     many         INTEGER NOT NULL DEFAULT 1,  -- so many of the client's recipients (REDIRECT: one in place of all)
+    came         INTEGER NOT NULL DEFAULT 0,  -- account's day; of our own notices its complement (~): the sum wants no entry
     PRIMARY KEY (entry, n)
 ) WITHOUT ROWID;
 CREATE INDEX recipient_due ON recipient (hop, due) WHERE due IS NOT NULL;

@@ -10,8 +10,9 @@ import pytest
 from backupmx.mail.message import Message
 from backupmx.queue.account import PRUNED, Fate, Sheet, total
 from backupmx.queue.entry import NewEntry, Settlement, State
-from backupmx.queue.ledger import DAY, day_of, rule_of
+from backupmx.queue.ledger import rule_of
 from backupmx.queue.quarantine import Quarantine
+from backupmx.queue.rows import DAY, day_of
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.samples import HOP, NOW, entry, outcome, settled
 

@@ -28,10 +28,12 @@ def multiply(path: str) -> None:
         due = "arrived" if state in ("queued", "deferred") else "NULL"
         db.execute(
             f"INSERT INTO recipient SELECT key, 0, 1, {due}, NULL, ?, 0, arrived, 'user' || key || '@example.jp',"
-            " 'example.jp', '', '', '', 0, 1 FROM entry WHERE key > 1 AND key % 4 = ?",
+            " 'example.jp', '', '', '', 0, 1, CAST(arrived / 86400 AS INTEGER) FROM entry"
+            " WHERE key > 1 AND key % 4 = ?",
             (state, number),
         )
-    db.execute("UPDATE account SET recipients = recipients + (SELECT count(*) FROM recipient WHERE entry > 1)")
+    db.execute("DELETE FROM account")
+    db.execute("INSERT INTO account SELECT came, domain, 0, count(*), 0 FROM recipient GROUP BY 1, 2")
     db.commit()
     db.close()
 

@@ -17,7 +17,7 @@ from backupmx.operate.cli.options import config_option, json_option, load_config
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.account import PRUNED, Sheet, date_of, total
 from backupmx.queue.entry import QUARANTINE
-from backupmx.queue.ledger import day_of
+from backupmx.queue.rows import day_of
 from backupmx.queue.sqlite import SqliteQueue
 
 
