@@ -137,9 +137,10 @@ class Journal:
         """A client went away in the middle; `after` is the last command it gave."""
         self._write("lost", "smtpd", f"lost connection after {after} from {client}", client=str(client), after=after)
 
-    def timed_out(self, client: Client, after: str) -> None:
-        """A client said nothing for longer than the limit."""
-        self._write("timed_out", "smtpd", f"timeout after {after} from {client}", client=str(client), after=after)
+    def timed_out(self, client: Client, after: str, limit: float) -> None:
+        """A client said nothing for longer than smtp.timeout, or its content came slower than 500 octets a second."""
+        line = f"timeout after {after} from {client} [smtp.timeout={limit:g}s]"
+        self._write("timed_out", "smtpd", line, client=str(client), after=after, limit=limit)
 
     def too_many_errors(self, client: Client, after: str) -> None:
         """A client went beyond the limit of errors (Postfix smtpd_hard_error_limit) and was disconnected."""

@@ -221,11 +221,16 @@ class Session(Transfer):
         if too_often := self._too_often(Rate.MESSAGES, "MAIL", "too much mail"):
             return too_often
         asked = command.mail(argument, self.service.settings.message_size_limit)
+        if asked is command.TOO_LARGE:
+            setting = f"smtp.message_size_limit={self.service.settings.message_size_limit}"
+            self.service.journal.refused("MAIL", self.client, asked, setting=setting)
         if isinstance(asked, Reply):
             return asked
-        refusal = self.service.admission.sender(self.client, asked.sender) or self._no_room(asked.size)
+        refusal, setting = self.service.admission.sender(self.client, asked.sender), ""
+        if refusal is None and (refusal := self._no_room(asked.size)):
+            setting = f"queue.min_free={self.service.settings.min_free}"
         if refusal is not None:
-            self.service.journal.refused("MAIL", self.client, refusal, sender=asked.sender)
+            self.service.journal.refused("MAIL", self.client, refusal, sender=asked.sender, setting=setting)
             return refusal
         self._mail = asked
         if self.service.senders is not None:

@@ -59,7 +59,7 @@ _HANDSHAKE = b"\x16\x03"
 
 _UNKNOWN: Verb = ("UNKNOWN", lambda session, argument: command.UNKNOWN)
 _NOTHING: Verb = ("UNKNOWN", lambda session, argument: command.BAD_SYNTAX)
-_TOO_LONG: Verb = ("UNKNOWN", lambda session, argument: command.TOO_LONG)
+_TOO_LONG: Verb = ("UNKNOWN", lambda session, argument: session.too_long())
 _BARE_LF: Verb = ("UNKNOWN", lambda session, argument: session.bare_lf_command())
 
 
@@ -243,7 +243,7 @@ class Wire(SMTP):
         if self.parting:
             self.abort()
             return
-        self.service.journal.timed_out(self.client, self._verb)
+        self.service.journal.timed_out(self.client, self._verb, self.service.settings.timeout)
         self._last_word(self.named_reply(421, "4.4.2", "Error: timeout exceeded"))
 
     def stop(self) -> None:
@@ -281,6 +281,11 @@ class Wire(SMTP):
     def _refuse(self, reply: Reply) -> None:
         self.service.journal.refused("CONNECT", self.client, reply)
         self._last_word(reply)
+
+    def too_long(self) -> Reply:
+        setting = f"line_length_limit={self.service.settings.line_length_limit}"
+        self.service.journal.refused(self._verb, self.client, command.TOO_LONG, setting=setting)
+        return command.TOO_LONG
 
     def bare_lf(self) -> Reply:
         """smtp.forbid_bare_newline = "reject", in Postfix's words."""

@@ -39,3 +39,18 @@ def test_limits_at_odds() -> None:
         "smtp.client_connection_limit (10)", "smtp.client_new_tls_session_rate_limit (5)",
         "smtp.client_recipient_rate_limit (100)",
     ]  # fmt: skip
+
+
+def test_impossible_limits() -> None:
+    """check config names limits that nobody can keep: times that are over at once, mail that the disk cannot hold."""
+    from backupmx.operate.cli.check import impossible
+
+    config = parse(TEXT, Path("backupmx.toml"))
+    assert list(impossible(config, 1 << 40)) == []
+    assert list(impossible(config, None)) == []
+    assert [said.partition(" (")[0] for said in impossible(config, 220 << 20)] == ["smtp.message_size_limit"]
+    more = TEXT + "[smtp]\ntimeout = 0\nmessage_size_limit = 0\n[checks]\ndeadline = 0\n"
+    said = [words.partition(" ")[0] for words in impossible(parse(more, Path("backupmx.toml")), 1)]
+    assert said == ["smtp.timeout", "checks.deadline", "smtp.message_size_limit"]
+    long = parse(TEXT + '[checks]\ndeadline = "20m"\n', Path("backupmx.toml"))
+    assert [words.partition(" ")[0] for words in impossible(long, None)] == ["checks.deadline"]

@@ -41,7 +41,7 @@ async def test_silence_ends_the_session() -> None:
         assert await talk.closed()
         await talk.close()
         await door.gone()
-    assert "timeout after CONNECT from unknown[127.0.0.1]" in door.lines
+    assert "timeout after CONNECT from unknown[127.0.0.1] [smtp.timeout=0.05s]" in door.lines
 
 
 async def test_octets_without_a_command_are_silence() -> None:
@@ -66,7 +66,7 @@ async def test_data_must_make_progress() -> None:
                 await asyncio.sleep(0.01)
         assert (await talk.reply()).startswith("421 4.4.2")
         await talk.close()
-    assert "timeout after DATA from unknown[127.0.0.1]" in door.lines
+    assert "timeout after DATA from unknown[127.0.0.1] [smtp.timeout=0.2s]" in door.lines
 
 
 async def test_a_long_commit_is_not_silence() -> None:

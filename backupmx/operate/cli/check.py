@@ -1,5 +1,6 @@
 """check: is it right?  The configuration and every file it names; engines and milters (check_services)."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -52,7 +53,36 @@ def remarks(config: Config) -> list[str]:
         )
     if not config.smtp.tls_chain_files:
         found.append("smtp.tls_chain_files: no certificate, so STARTTLS is not offered and mail arrives in clear")
-    return [*found, *at_odds(config.smtp)]
+    return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
+
+
+def impossible(config: Config, free: int | None) -> Iterator[str]:
+    """Pure.  Limits that nobody or hardly anybody can keep.  `free`: octets on the queue's disk, None: not known."""
+    smtp, queue = config.smtp, config.queue
+    if smtp.timeout < 10:
+        yield f"smtp.timeout ({smtp.timeout:g}s) is so short that clients are disconnected while they think"
+    if config.checks.deadline < 1:
+        yield f"checks.deadline ({config.checks.deadline:g}s) is so short that no check has an answer by then"
+    if config.checks.deadline > 540:
+        yield (
+            f"checks.deadline ({config.checks.deadline:g}s): clients wait ten minutes (RFC 5321 4.5.3.2.6),"
+            " then send the message again"
+        )
+    if smtp.message_size_limit == 0:
+        yield "smtp.message_size_limit is 0: one message may fill the disk up to queue.min_free"
+    elif free is not None and free - queue.min_free < smtp.message_size_limit:
+        yield (
+            f"smtp.message_size_limit ({smtp.message_size_limit >> 20} MiB) is more than the queue's disk holds beyond"
+            f" queue.min_free ({queue.min_free >> 20} MiB): {free >> 20} MiB are free, so large mail is put off"
+        )
+
+
+def _free(config: Config) -> int | None:
+    try:
+        disk = os.statvfs(config.state_path(""))
+    except OSError:
+        return None  # not there yet
+    return disk.f_bavail * disk.f_frsize
 
 
 def at_odds(smtp: Smtp) -> Iterator[str]:
