@@ -6,7 +6,7 @@ the two rules, so nobody else needs to know them.
 """
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +17,9 @@ from backupmx.config.values import Octets, OnError, Seconds, Section
 
 _MILTER = re.compile(r"unix:/.+|inet:[^:\s].*:\d{1,5}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+
+
+Patience = Annotated[Seconds, Field(gt=0)]
 
 
 class Smtp(Section):
@@ -78,6 +81,31 @@ class Smtp(Section):
         return value
 
 
+class RelayTimeouts(Section):
+    """[relay.timeouts]: how long a primary may take for each answer; RFC 5321 4.5.3.2 where it says."""
+
+    connect: Patience = 30.0
+    """For the connection (Postfix: smtp_connect_timeout)."""
+    greeting: Patience = 300.0
+    """For the greeting, 220."""
+    tls: Patience = 30.0
+    """For STARTTLS and for the handshake; short, because at level may a try in clear follows."""
+    hello: Patience = 300.0
+    """For the answer to EHLO (Postfix: smtp_helo_timeout)."""
+    mail: Patience = 300.0
+    """For the answer to MAIL, and to what goes before it (XCLIENT, XFORWARD)."""
+    rcpt: Patience = 300.0
+    """For each answer to RCPT."""
+    data: Patience = 120.0
+    """For the answer to DATA (Postfix: smtp_data_init_timeout)."""
+    block: Patience = 180.0
+    """For a piece of a large message to be taken (Postfix: smtp_data_xfer_timeout)."""
+    dot: Patience = 600.0
+    """For the answer to the message (Postfix: smtp_data_done_timeout). Too short a limit makes duplicates."""
+    message: Patience = 1800.0
+    """For all of a message, and a second more for each 500 octets (Postfix: smtp_min_data_rate)."""
+
+
 class Relay(Section):
     """[relay]: the way to the primaries."""
 
@@ -94,7 +122,7 @@ class Relay(Section):
     recipient_delimiter: str = ""
     """What begins an address extension, user+ext: the characters; empty: nothing does, as with Postfix."""
     bind_address: str = ""
-    """Our address on outgoing connections; empty: the system's choice."""
+    """Our address on outgoing connections, or two, IPv4 and IPv6; empty: the system's choice."""
     helo_name: str = ""
     """What we call ourselves to primaries; empty: hostname."""
     max_rate: Annotated[float, Field(ge=0)] = 0.0
@@ -107,10 +135,19 @@ class Relay(Section):
     """Another level for some next hops: a file as for Postfix's smtp_tls_policy_maps; empty: none."""
     tls_ca_file: str = ""
     """The CAs that count at levels verify and secure, PEM; empty: the system's (Postfix: smtp_tls_CAfile)."""
+    timeouts: RelayTimeouts = RelayTimeouts()
     probe_interval: Seconds = 60.0
     """A primary that nothing was heard of for so long is looked at, mail or not; 0: only when mail waits for it."""
     up_after: Annotated[int, Field(ge=1, le=100)] = 3
     """So many answers in a row, 5 seconds apart, until a primary that was down counts as up."""
+
+    @field_validator("bind_address")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        versions = [ip_address(word).version for word in value.replace(",", " ").split()]
+        if len(versions) != len(set(versions)):
+            raise ValueError("one IPv4 address, one IPv6 address, or one of each with a comma between")
+        return value
 
 
 class Rules(Section):

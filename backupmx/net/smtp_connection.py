@@ -113,7 +113,8 @@ class Connection(asyncio.Protocol):
         self._introduced = False  # it does
         self._unshowable: Client | None = None  # whom it would not take us for
         self._tick: asyncio.TimerHandle | None = None
-        self._interval = min(5.0, min(timeouts.mail, timeouts.rcpt, timeouts.data, timeouts.block, timeouts.dot) / 4)
+        limits = (timeouts.mail, timeouts.rcpt, timeouts.data, timeouts.block, timeouts.dot, timeouts.message)
+        self._interval = min(5.0, min(limits) / 4)
 
     # what the relay calls
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
+from backupmx.net.smtp import Timeouts
 from backupmx.operate import sources, tally
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import Files, read_all
@@ -170,6 +171,7 @@ def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:
         hostname=config.hostname,
         helo_name=relay.helo_name or config.hostname,
         bind_address=relay.bind_address,
+        timeouts=Timeouts(**relay.timeouts.model_dump()),
         lifetime=queue.lifetime,
         retry_min=queue.retry_min,
         retry_max=queue.retry_max,

@@ -254,7 +254,7 @@ class Connections:
         connection = await smtp.connect(
             host.name, host.address, host.port, helo=settings.helo, lmtp=self.lmtp, tls=tls,
             nexthop=host.destination.host if host.destination else "",
-            bind=settings.bind_address, forward=settings.forward_client, timeouts=settings.timeouts,
+            bind=settings.bind(host.address), forward=settings.forward_client, timeouts=settings.timeouts,
         )  # fmt: skip
         connection.chunking = self._without_chunking.get(host, 0.0) <= self._now()
         if connection.tls is not None:

@@ -13,7 +13,7 @@ class RelaySettings:
     helo_name: str = ""
     """What we call ourselves to primaries; empty: hostname."""
     bind_address: str = ""
-    """Our address on outgoing connections; empty: the system's choice."""
+    """Our address on outgoing connections, or two of both families; empty: the system's choice."""
     lifetime: float = 5 * 86400.0
     """Seconds until mail is given up (RFC 5321 4.5.4.1)."""
     retry_min: float = 300.0
@@ -49,6 +49,11 @@ class RelaySettings:
     lease: float = 300.0
     """How long a claim owns its recipients; an attempt that takes longer renews it."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def bind(self, address: str) -> str:
+        """Ours on a connection to that address; "": the system's choice."""
+        ours = self.bind_address.replace(",", " ").split()
+        return next((word for word in ours if (":" in word) == (":" in address)), "")
 
     @property
     def helo(self) -> str:

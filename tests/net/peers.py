@@ -42,6 +42,8 @@ class Peer:
     """What it sends instead of a handshake; None: the handshake."""
     sloppy: bool = False
     """It takes RCPT and DATA without MAIL."""
+    slow: float = 0.0
+    """Seconds it takes for each answer after the first two, and for each octet of content."""
     path: str = ""
     port: int = 0
     taken: list[Taken] = field(default_factory=list)
@@ -151,6 +153,9 @@ class Peer:
                 return
 
     async def _content(self, reader: asyncio.StreamReader) -> bytes:
+        while self.slow:
+            await reader.readexactly(1)
+            await asyncio.sleep(self.slow)
         lines = []
         while (line := await reader.readuntil(b"\n")) != b".\r\n":
             lines.append(line[1:] if line.startswith(b".") else line)
@@ -167,6 +172,7 @@ class Peer:
     async def _say(self, writer: asyncio.StreamWriter, answer: str) -> None:
         if answer == CLOSE:
             raise EOFError
+        await asyncio.sleep(self.slow if len(self.said) > 1 else 0)
         if answer == STALL:
             await asyncio.Event().wait()
         writer.write(answer.encode() + b"\r\n")

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,15 @@ async def test_drop_in_the_middle_of_content() -> None:
         connection = await smtp.connect("p", "127.0.0.1", port, helo="x", timeouts=LONG)
         with pytest.raises(smtp.Lost, match="while sending message body"):
             await deliver(connection, envelope(), message(b"x" * 78 + b"\r\n" * 4_000_000))
+
+
+@pytest.mark.parametrize("what", [message(), message(b"x" * 78 + b"\r\n" * 4_000_000)], ids=["small", "large"])
+async def test_drop_by_drop(what: Message) -> None:
+    """A peer that is never late by much and never done does not hold a message for ever."""
+    limits = replace(LONG, message=0.5) if what.size < 10_000 else replace(LONG, block=0.5)
+    async with Peer(slow=0.1) as peer, connected(peer, limits) as connection:
+        with pytest.raises(smtp.Lost, match="timed out while sending"):
+            await deliver(connection, envelope(*(f"u{n}" for n in range(20))), what)
 
 
 async def test_idle_connection_closes() -> None:

@@ -1,8 +1,12 @@
 """[relay] and [queue] as the relay reads them."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from backupmx.config import parse
+import pytest
+
+from backupmx.config import ConfigTrouble, parse
+from backupmx.net.smtp import Timeouts
 from backupmx.operate.courier import relay_settings
 from backupmx.relay.settings import RelaySettings
 from backupmx.route.tls_policy import TlsPolicies
@@ -24,3 +28,33 @@ def test_short_waits() -> None:
     settings = relay_settings(parse(TEXT + more, Path("backupmx.toml")), TlsPolicies())
     assert (settings.helo, settings.max_rate) == ("out.example.net", 5.0)
     assert (settings.retry_min, settings.retry_max, settings.probe_min, settings.probe_max) == (2.0, 3.0, 2.0, 3.0)
+
+
+def test_timeouts() -> None:
+    """What is not set is as RFC 5321 has it, in the file and in the relay."""
+    usual = Timeouts()
+    assert relay_settings(parse(TEXT, Path("backupmx.toml")), TlsPolicies()).timeouts == usual
+    settings = relay_settings(parse(TEXT + '[relay.timeouts]\ndot = "20m"\n', Path("backupmx.toml")), TlsPolicies())
+    assert settings.timeouts == replace(usual, dot=1200.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "v4", "v6"),
+    [
+        ("", "", ""),
+        ("192.0.2.1", "192.0.2.1", ""),
+        ("2001:db8::1", "", "2001:db8::1"),
+        ("192.0.2.1, 2001:db8::1", "192.0.2.1", "2001:db8::1"),
+    ],
+)
+def test_bind_address(value: str, v4: str, v6: str) -> None:
+    """An outgoing connection begins at our address of its own family, if one is named."""
+    settings = relay_settings(parse(f'{TEXT}bind_address = "{value}"\n', Path("backupmx.toml")), TlsPolicies())
+    assert (settings.bind("198.51.100.1"), settings.bind("2001:db8::2")) == (v4, v6)
+
+
+@pytest.mark.parametrize("value", ["mx2.example.net", "192.0.2.1, 192.0.2.2", "192.0.2.300"])
+def test_bad_bind_address(value: str) -> None:
+    """What is no address is told when the file is read, not at the first delivery."""
+    with pytest.raises(ConfigTrouble, match=r"relay\.bind_address: "):
+        parse(f'{TEXT}bind_address = "{value}"\n', Path("backupmx.toml"))

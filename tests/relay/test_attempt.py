@@ -10,6 +10,8 @@ import trustme
 
 from backupmx.queue.entry import State
 from backupmx.relay.bounce import return_to_sender
+from backupmx.relay.settings import RelaySettings
+from backupmx.route import tls_policy
 from tests.net.peers import CLOSE, STALL, Peer
 from tests.relay.scene import scene
 
@@ -302,3 +304,30 @@ async def test_chunking_that_breaks(tmp_path: Path) -> None:
         assert await s.states() == {}
         assert s.events("status=deferred") == 0
     assert len(peer.taken) == 2
+
+
+async def test_every_place_of_a_list(tmp_path: Path) -> None:
+    """Of three places that say "later" each is asked; the fourth takes it, within the same try."""
+    later = {"RCPT": "450 4.2.1 later"}
+    async with Peer(later) as a, Peer(later) as b, Peer({"MAIL": "451 4.3.0 later"}) as c, Peer() as d:
+        places = ", ".join(f"[127.0.0.1]:{peer.port}" for peer in (a, b, c, d))
+        async with scene(tmp_path, f"example.jp smtp:{places}") as s:
+            await s.put("u@example.jp")
+            await s.settled()
+            assert await s.states() == {}
+            assert s.events("status=deferred") == 0
+        assert [peer.connections for peer in (a, b, c, d)] == [1, 1, 1, 1]
+
+
+async def test_reload_of_tls(tmp_path: Path) -> None:
+    """A new TLS policy is in force for the next message: a connection of the old one is not used again."""
+    async with Peer() as peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}", keep_idle=60.0) as s:
+        await s.put("u@example.jp")
+        await s.settled()
+        settings = RelaySettings("mx2.example.net", tls=tls_policy.level("encrypt"))
+        await s.relay.reload(s.routes, settings)
+        await s.put("v@example.jp")
+        await s.settled()
+        (recipient,) = (await s.recipients()).values()
+        assert "TLS is required, but was not offered by host 127.0.0.1" in recipient.reason
+    assert len(peer.taken) == 1

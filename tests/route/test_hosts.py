@@ -150,3 +150,21 @@ async def test_with_unbound(tmp_path: Path) -> None:
             assert none.value.reply.status == "5.1.10"
         finally:
             await resolver.close()
+
+
+async def test_limits_of_each_place() -> None:
+    """Five addresses of each place in a list, both families among them; no place is lost behind another's."""
+    many = Zones(
+        {
+            "big.example": {"A": tuple(f"192.0.2.{n}" for n in range(1, 10))},
+            "six.example": {"MX": ("10 six-a.example.", "20 six-b.example.")},
+            "six-a.example": {"AAAA": tuple(f"2001:db8::{n}" for n in range(1, 8))},
+            "six-b.example": {"A": ("192.0.2.99", "192.0.2.98", "192.0.2.97")},
+        }
+    )
+    text = "smtp:[big.example], six.example, " + ", ".join(f"[192.0.2.{n}]" for n in range(101, 107))
+    found = await hosts.find(parse(text).destinations, many, own=lambda _: False, shuffle=lambda _: None)
+    addresses = [host.address for host in found]
+    assert addresses[:5] == [f"192.0.2.{n}" for n in range(1, 6)]
+    assert addresses[5:10] == ["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.99", "192.0.2.98"]
+    assert addresses[10:] == [f"192.0.2.{n}" for n in range(101, 107)]
