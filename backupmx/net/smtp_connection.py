@@ -109,6 +109,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._deadline = 0.0
         self._latest = 0.0
+        self._forwards = False
         self._shown: Client | None = None  # who the peer takes us for, or will, by XCLIENT
         self._introduced = False  # it does
         self._unshowable: Client | None = None  # whom it would not take us for
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
             raise Lost(self._trouble or f"lost connection with {self.peer}")
         if not self.admits(client):
             raise Lost(f"host {self.peer} takes us for {self._shown}")
-        if client is not None and self._shown is None and self._may_show(client):
+        if self._forwards and client is not None and self._shown is None and self._may_show(client):
             self._shown = client
         commands = smtp_commands.group(envelope, size, self.extensions)
         chunked = size > smtp_content.PIECE and self.chunking and "CHUNKING" in self.extensions and not self.lmtp
@@ -189,6 +190,7 @@ class Connection(asyncio.Protocol):
         """The peer's reply to EHLO."""
         self.extensions = smtp_commands.offered(lines)
         self._pipelining = "PIPELINING" in self.extensions
+        self._forwards = self.forward != "off" and not self.extensions.keys().isdisjoint(("XCLIENT", "XFORWARD"))
         self.name = lines[0].decode("ascii", "replace").partition(" ")[0]
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str) -> ssl.SSLObject:
@@ -297,7 +299,7 @@ class Connection(asyncio.Protocol):
 
     def _opening(self, transaction: _Delivery) -> list[bytes]:
         """What is sent first."""
-        if not (self._dirty or self.forward != "off"):
+        if not (self._dirty or self._forwards):
             return transaction.opening(self._pipelining)
         before = self._before(transaction)
         if not before:

@@ -173,7 +173,11 @@ class Connections:
         best: Line | None = None
         self._strange = None
         for line in self._lines:
-            if line.load >= LANES or _spent(line.host, avoid) or (best is not None and line.load >= best.load):
+            if (
+                line.load >= LANES
+                or (avoid and _spent(line.host, avoid))
+                or (best is not None and line.load >= best.load)
+            ):
                 continue
             if self._is_old(line):
                 self._stale = self._stale or line.load == 0
@@ -306,7 +310,5 @@ class Connections:
 
 def _spent(host: Host, asked: Collection[Host]) -> bool:
     """It was asked about this message, or two others of its place were."""
-    if not asked:
-        return False
     of_its_place = [other for other in asked if other.destination == host.destination]
     return host in asked or len(of_its_place) >= _MOST_SESSIONS
