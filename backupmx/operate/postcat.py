@@ -24,7 +24,7 @@ Standards: postcat(1), Postfix's src/global/rec_type.c, RFC 3461 4 (xtext).
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backupmx.mail.envelope import Client
 from backupmx.queue.parcel import Consignee, Parcel, Unusable
@@ -50,7 +50,7 @@ def parse(output: bytes) -> tuple[Parcel, bytes]:
     parts = _cut(output)
     attributes: dict[str, str] = {}
     fields: dict[str, str] = {}
-    recipients: list[Consignee] = []
+    recipients: dict[str, Consignee] = {}
     for name, value in _records(parts.records):
         if name == "named_attribute":
             key, _, word = value.partition("=")
@@ -58,7 +58,10 @@ def parse(output: bytes) -> tuple[Parcel, bytes]:
         elif name in ("recipient", "done_recipient"):
             notify, orcpt = _dsn(attributes.pop("notify_flags", "0"), attributes.pop("dsn_orig_rcpt", ""))
             if name == "recipient":
-                recipients.append(Consignee(value, notify=notify, orcpt=orcpt))
+                first = recipients.get(value)
+                recipients[value] = (
+                    replace(first, many=first.many + 1) if first else Consignee(value, notify=notify, orcpt=orcpt)
+                )
         else:
             fields.setdefault(name, value)
     if "sender" not in fields:
@@ -68,9 +71,9 @@ def parse(output: bytes) -> tuple[Parcel, bytes]:
         queue_id=parts.path.rpartition("/")[2],
         arrival_time=_arrival(fields.get("message_arrival_time", "")),
         sender=fields["sender"],
-        recipients=tuple(dict.fromkeys(recipients)),
+        recipients=tuple(recipients.values()),
         body="8BITMIME" if attributes.get("encoding") == "8bit" else "",
-        smtputf8=utf8 or not all(a.isascii() for a in (fields["sender"], *(r.address for r in recipients))),
+        smtputf8=utf8 or not all(a.isascii() for a in (fields["sender"], *recipients)),
         ret=_RET.get(attributes.get("ret_flags", ""), ""),
         envid=_xtext(attributes.get("envelope_id", "")),
         client=_client(attributes),

@@ -10,7 +10,7 @@ from backupmx.operate.cli.queue import queue_name, why_and_when
 from backupmx.queue.entry import VIRUS, HopState, State
 from backupmx.queue.sqlite import SqliteQueue
 from tests.operate.desk import Desk
-from tests.queue.samples import HOP, NOW, entry, wire
+from tests.queue.samples import HOP, NOW, entry, settled, wire
 
 
 @pytest.fixture
@@ -132,6 +132,23 @@ def test_quarantine(desk: Desk) -> None:
     assert desk.says("quarantine", "release", virus, "--force").exit_code == 0
     assert len(desk.says("queue", "list", "--json").stdout.splitlines()) == 2
     assert desk.says("quarantine", "list").stdout == "Quarantine is empty.\n"
+
+
+def test_unreturned(desk: Desk) -> None:
+    """What can be neither delivered nor returned is in quarantine with the primary's words; it can be released."""
+    (id,) = desk.put(entry("a@example.jp"))
+
+    async def refuse(queue: SqliteQueue) -> list[str]:
+        (claim,) = await queue.claim(HOP, 1, NOW, 60)
+        await queue.settle(settled(claim, State.UNRETURNED), NOW)
+        return []
+
+    desk.on_queue(refuse)
+    (found,) = [json.loads(line) for line in desk.says("quarantine", "list", "--json").stdout.splitlines()]
+    assert (found["queue_id"], found["state"], found["reason"]) == (id, "unreturned", "said")
+    assert desk.says("queue", "list").stdout == "The queue is empty.\n"
+    assert desk.says("quarantine", "release", id).exit_code == 0
+    assert desk.states(id) == {"a@example.jp": "queued"}
 
 
 def test_why_it_waits(desk: Desk) -> None:
