@@ -49,9 +49,18 @@ Ten words (RFC 5321 and Postfix)
     held         kept until an operator says more; refused: held with the primary's words
 """
 
-from importlib.metadata import PackageNotFoundError, version
+__version__: str
 
-try:
-    __version__ = version("backupmx")
-except PackageNotFoundError:  # run from a checkout that was never installed
-    __version__ = "0"
+
+def __getattr__(name: str) -> str:
+    """The version, looked up when somebody asks: a command that does not would pay a tenth of its start for it."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("backupmx")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        found = "0"
+    globals()[name] = found
+    return found

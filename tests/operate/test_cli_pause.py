@@ -67,3 +67,4 @@ def test_flush_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch, arguments: t
     assert "example.jp is paused: 1 waiting there stay; `backupmx resume example.jp` ends it" in result.stderr
     said = json.loads(result.stdout)
     assert (said["waiting"], said["delivered"], said["paused"]) == (0, 0, 1)
+    assert desk.says("flush", *arguments).stdout == "Nothing may go: 1 waiting, all of it of paused domains.\n"

@@ -12,8 +12,6 @@ import sys
 
 import click
 
-from backupmx import __version__
-
 COMMANDS = {
     "init": "write the shipped policy set into a directory",
     "serve": "run the appliance in the foreground",
@@ -53,8 +51,16 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from backupmx import __version__
+
+        click.echo(f"backupmx {__version__}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="backupmx", message="%(prog)s %(version)s")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 def cli() -> None:
     """A secondary MX: takes mail when the primary cannot, checks it, keeps it, brings it."""
 

@@ -69,7 +69,7 @@ async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], n
             click.echo(f"{account.total} waiting, flush started")
         return 1 if stays else 0
     with ExitStack() as stack:
-        show = _progress_bar(stack, account.total) if on_terminal() and not as_json else _lines(as_json)
+        show = _progress_bar(stack, account.total) if on_terminal() and not as_json else _lines(as_json, began)
         while not account.done:
             await asyncio.sleep(_LOOK)
             if not is_running(config):
@@ -80,7 +80,7 @@ async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], n
     if as_json:
         write_json(_object(account, seconds, stays))
     else:
-        _report(account, seconds)
+        _report(account, seconds, stays)
     return 1 if account.deferred or account.refused or account.withdrawn or account.waiting or stays else 0
 
 
@@ -91,7 +91,10 @@ def _object(account: FlushProgress, seconds: float, stays: Sequence[Paused]) -> 
     return {"waiting": account.total, **numbers, "seconds": round(seconds, 3), **paused}
 
 
-def _report(account: FlushProgress, seconds: float) -> None:
+def _report(account: FlushProgress, seconds: float, stays: Sequence[Paused]) -> None:
+    if not account.total and stays:
+        click.echo(f"Nothing may go: {sum(one.recipients for one in stays)} waiting, all of it of paused domains.")
+        return
     if not account.total:
         click.echo("Nothing is deferred.")
         return
@@ -102,31 +105,43 @@ def _report(account: FlushProgress, seconds: float) -> None:
     )
 
 
+def pace(account: FlushProgress, seconds: float) -> str:
+    """Pure.  "812/s, 3s left"; "" as long as there is nothing to tell it by."""
+    tried = account.total - account.waiting
+    if not tried or seconds <= 0:
+        return ""
+    rate = tried / seconds
+    return f"{rate:.0f}/s, {ago(account.waiting / rate)} left" if rate >= 1 else f"{ago(account.waiting / rate)} left"
+
+
 def _progress_bar(stack: ExitStack, total: int) -> Callable[[FlushProgress], None]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     bar = stack.enter_context(
         Progress(TextColumn("flush"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[account]}"),
-                 TimeRemainingColumn(), transient=True)
+                 TextColumn("{task.fields[pace]}"), transient=True)
     )  # fmt: skip
-    task = bar.add_task("flush", total=total, account="")
+    task = bar.add_task("flush", total=total, account="", pace="")
+    began = time.monotonic()
 
     def show(account: FlushProgress) -> None:
         words = f"{account.delivered} delivered, {account.deferred} deferred, {account.refused} refused"
-        bar.update(task, completed=account.total - account.waiting, account=words)
+        tried = account.total - account.waiting
+        bar.update(task, completed=tried, account=words, pace=pace(account, time.monotonic() - began))
 
     return show
 
 
-def _lines(as_json: bool) -> Callable[[FlushProgress], None]:
+def _lines(as_json: bool, began: float) -> Callable[[FlushProgress], None]:
     """A pipe gets a plain line every ten seconds; JSON only the end."""
-    began = last = time.monotonic()
+    last = began
 
     def show(account: FlushProgress) -> None:
         nonlocal last
         now = time.monotonic()
         if not as_json and now - last >= 10:
             last = now
-            click.echo(f"{ago(now - began)}: {account.total - account.waiting} of {account.total} tried")
+            tried = f"{account.total - account.waiting} of {account.total} tried"
+            click.echo(f"{ago(now - began)}: {', '.join(filter(None, (tried, pace(account, now - began))))}")
 
     return show

@@ -1,0 +1,34 @@
+"""flush: what it says while it goes, and at the end."""
+
+from pathlib import Path
+
+import pytest
+
+from backupmx.operate.cli.flush import pace
+from backupmx.queue.entry import FlushProgress
+from tests.operate.desk import Desk
+
+
+@pytest.mark.parametrize(
+    ("waiting", "seconds", "said"),
+    [
+        (5000, 0.0, ""),
+        (5000, 3.0, ""),
+        (4000, 2.0, "500/s, 8s left"),
+        (0, 10.0, "500/s, 0s left"),
+        (4999, 10.0, "13h 53m left"),
+    ],
+)
+def test_pace(waiting: int, seconds: float, said: str) -> None:
+    """Rate and time left, by what was tried so far; of less than one a second only the time."""
+    tried = 5000 - waiting
+    assert pace(FlushProgress(1, 5000, waiting, tried, 0, 0, 0), seconds) == said
+
+
+def test_nothing_deferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty queue there is nothing to do, and that is good."""
+    monkeypatch.setattr("backupmx.operate.cli.flush.is_running", lambda config: True)
+    desk = Desk(tmp_path)
+    desk.on_queue(lambda queue: queue.end_leases())  # type: ignore[arg-type, return-value]
+    done = desk.says("flush")
+    assert (done.exit_code, done.stdout) == (0, "Nothing is deferred.\n")
