@@ -116,10 +116,10 @@ class Service:
         if client.address in self.spared or client.address in self.speakers:
             return None  # XCLIENT: those for whom it speaks are counted
         session.counted = cells = self._anvil.cells(client.address)
-        now = self._anvil.enter(cells)
+        now, too_often = self._anvil.enter(cells), self.exceeds(Rate.CONNECTIONS, session)
         if 0 < settings.client_connection_limit < now:
             self.journal.limited("Connection concurrency", str(client), now, "client_connection_limit")
-        elif self.exceeds(Rate.CONNECTIONS, session):
+        elif too_often:
             pass
         elif len(self.sessions) > settings.connection_limit:
             self.journal.limited("Connection", "all clients", len(self.sessions), "connection_limit")

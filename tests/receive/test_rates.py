@@ -65,6 +65,24 @@ async def test_connections() -> None:
     assert door.door.service.journal.counters["limited"] == 2
 
 
+async def test_what_was_refused_counts() -> None:
+    """A client that is refused for what it has open has connected all the same."""
+    limits = {"limit_exceptions": (), "client_connection_limit": 1, "client_connection_rate_limit": 3}
+    async with running(**limits) as door:
+        first = await door.connect()
+        for _ in range(2):
+            refused = Talk(*await asyncio.open_connection("127.0.0.1", door.port))
+            assert (await refused.reply()).startswith("421 4.7.0 ")
+            await refused.close()
+        assert "client_connection_rate_limit" not in " ".join(door.lines)
+        await first.close()
+        await door.gone()
+        last = Talk(*await asyncio.open_connection("127.0.0.1", door.port))
+        assert (await last.reply()).startswith("421 4.7.0 ")
+        await last.close()
+    assert warned("Connection rate", 4, "client_connection_rate_limit") in door.lines
+
+
 async def test_new_tls_sessions(tmp_path: Path) -> None:
     """Whole handshakes are limited, resumed ones are not; who is refused STARTTLS may go on in clear."""
     authority = trustme.CA()
