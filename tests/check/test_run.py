@@ -1,6 +1,7 @@
 """All checks of a message at once, under one deadline."""
 
 import asyncio
+import base64
 import re
 import time
 from collections.abc import Callable
@@ -327,13 +328,47 @@ def test_any_message(
     assert stamped.headers[: len(added)] == added
 
 
+class Absurd(NoDns):
+    """Every name has this, as every type."""
+
+    def __init__(self, octets: bytes) -> None:
+        super().__init__()
+        self.answer = Answer((octets.decode("utf-8", "surrogateescape"),), strings=(octets,))
+
+    def known(self, name: str, rdtype: str) -> Answer:
+        return self.answer if rdtype == "TXT" else Answer((), exists=False)
+
+
+_TAGS = st.sampled_from(
+    [b"v=spf1 ", b"v=DMARC1; ", b"v=DKIM1; ", b"p=", b"k=rsa; ", b"include:%{", b"exists:", b"redirect=", b"a:",
+     b" -all", b"reject;", b"\0", b"\r\n", b"\x1b[2J", b"\xff", b"; dkim=pass", b"(", b")", b"AAAA", b" " * 70, b"sp=",
+     b"psd=y;"]
+)  # fmt: skip
+
+
+@given(st.lists(_TAGS, max_size=30).map(b"".join))
+def test_any_record(key: Key, octets: bytes) -> None:
+    """Whatever stands in the DNS as SPF, DMARC and DKIM records: findings, and nothing of it as a control byte."""
+    checks = build(configuration(EMBEDDED), Absurd(octets), silent())
+    findings = asyncio.run(checks.run(signed(mail(), key.private)))
+    for field in fields(findings, HOST):
+        assert re.fullmatch(rb"[\x20-\x7e]+(\n\t[\x20-\x7e]+)*", field)
+    assert all(finding.detail.isprintable() and "internal error" not in finding.detail for finding in findings)
+    assert "dkim=pass" not in findings.results()
+
+
 async def test_mime_bombs_are_bounded() -> None:
-    """Deep nesting, a hundred thousand parts, ten thousand headers: an answer within seconds."""
+    """Deep nesting, a hundred thousand parts, base64 of base64, ten thousand headers: an answer within seconds."""
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(20_000))
     parts = b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\n" * 100_000
     headers = tuple(b"X-Header-%d: x" % n for n in range(10_000))
+    encoded = bytes(500_000)
+    for _ in range(6):
+        encoded = base64.encodebytes(encoded).replace(b"\n", b"\r\n")
+    base64_of_base64 = mail(encoded, b"Content-Transfer-Encoding: base64")
+    words = mail(b"", b"Subject: " + b"=?utf-8?B?8J+=?= =?x?Q?=FF=0A=0D?=\n " * 5_000 + b"x")
     started = time.process_time()
-    for sample in (mail(nested), mail(parts, MIXED), mail(b"", *headers)):
+    for sample in (mail(nested), mail(parts, MIXED), mail(b"", *headers), base64_of_base64, words):
         assert isinstance(await CHECKS.run(sample), Findings)
     assert time.process_time() - started < 20
 
