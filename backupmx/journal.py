@@ -225,8 +225,9 @@ class Journal:
         """A rule took an action that Postfix logs too.  `rule`: "header_checks:4"; `added`: milter_header_checks."""
         first = envelope.recipients[0].address if envelope.recipients else ""
         kind = "milter-header-" if added else ""
+        word = "warning" if action == "warn" else action  # cleanup_act
         line = (
-            f"{queue_id}: {kind}{action}: header {header[:200]} from {client}; from=<{envelope.sender}> to=<{first}>"
+            f"{queue_id}: {kind}{word}: header {header[:200]} from {client}; from=<{envelope.sender}> to=<{first}>"
             f" proto={client.protocol} helo=<{client.helo}>{': ' + text if text else ''}{f' [{rule}]' if rule else ''}"
         )
         self._write("ruled", "cleanup", line, queue_id=queue_id, action=action, header=header, text=text, rule=rule)

@@ -65,7 +65,7 @@ def test_an_mbox_is_many_messages_and_an_eml_is_one(folder: Path) -> None:
     many = run(folder / "box", "--header-checks", folder / "rules").output
     one = run(folder / "box.eml", "--header-checks", folder / "rules").output
     assert [said.splitlines()[-1] for said in (many, one)] == ["2 messages: 2 accept", "accept: 250 2.0.0 Ok: queued"]
-    assert list(of_mbox(text)) == [b"X-A: 1\n\nFrom here\n\n", b"X-A: 2\n\n"]
+    assert list(of_mbox(text.splitlines(keepends=True))) == [b"X-A: 1\n\nFrom here\n\n", b"X-A: 2\n\n"]
 
 
 def test_against_tells_which_messages_would_be_judged_differently(folder: Path) -> None:
@@ -137,3 +137,32 @@ def test_a_configuration_that_is_not_there_is_status_2(folder: Path) -> None:
     args = ["replay-headers", str(folder / "a.eml"), "-c", str(folder / "nowhere.toml")]
     ran = subprocess.run([sys.executable, "-m", "backupmx", *args], capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (2, f"backupmx: {folder}/nowhere.toml: No such file or directory\n")
+
+
+def test_output_wants_one_message(folder: Path) -> None:
+    """A maildir or an mbox of several is wrong usage, and nothing is written; a place that cannot be is told."""
+    (folder / "box").write_bytes(b"From a@b Thu\nX-A: 1\n\n\nFrom c@d Fri\nX-A: 2\n\n")
+    result = run(folder / "box", "--header-checks", folder / "rules", "--output", folder / "out")
+    assert (result.exit_code, (folder / "out").exists()) == (2, False)
+    assert "there are 2: nothing was written" in result.output
+    result = run(folder / "a.eml", "--header-checks", folder / "rules", "--output", folder / "nowhere" / "out")
+    assert (result.exit_code, "nowhere/out: No such file" in result.output) == (2, True)
+
+
+def test_no_header_moves_the_cursor(folder: Path) -> None:
+    """What a rule puts into its text from the message is shown as escapes, folds too; so is what is wrong with it."""
+    (folder / "evil.eml").write_bytes(b"Subject: one\n two\x1b[2J\nX-B: \x1b[2Jb\n\n")
+    (folder / "echo").write_bytes(b"/^Subject: (.*)/ REPLACE Subject: $1\n/^X-B: (.*)/ REPLACE $1\n")
+    lines = run(folder / "evil.eml", "--header-checks", folder / "echo").output.splitlines()
+    assert lines[0] == (f"{folder}/echo:1: REPLACE Subject: one\\n two\\x1b[2J: Subject: one\\n two\\x1b[2J")
+    assert lines[1].startswith(f'{folder}/echo:2: bad REPLACE header text "\\x1b[2Jb"')
+    assert len(lines) == 3
+
+
+@pytest.mark.timeout(20)
+def test_a_diff_of_many_headers_is_there_at_once(folder: Path) -> None:
+    """Thousands of headers that all differ a little are no reason to wait."""
+    (folder / "many.eml").write_bytes(b"".join(b"X-A%d: some words %d\n" % (n, n) for n in range(4000)) + b"\n")
+    (folder / "all").write_bytes(b"/^X-A(.*)/ REPLACE X-B$1\n")
+    lines = run(folder / "many.eml", "--header-checks", folder / "all", "--diff").output.splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (8000, "-X-A0: some words 0", "+X-B3999: some words 3999")

@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import click
 from backupmx.mail.message import Content, canonical
 from backupmx.operate.tables import TableTrouble, read_table
 from backupmx.rules.engine import Settings, Tables
-from backupmx.rules.replay import Replayed, as_diff, as_json, as_lines, replay, same, sent_headers, shown, told
+from backupmx.rules.replay import Replayed, as_diff, as_json, as_lines, differs, replay, same, sent_headers, shown, told
 
 _OPTIONS = ("header", "mime", "nested", "body", "milter")
 
@@ -102,6 +102,7 @@ class _Run:
     added: list[bytes]
     form: str = "lines"
     output: str | None = None
+    last: Replayed | None = None
     unreadable: bool = False
     messages: int = 0
     different: int = 0
@@ -125,25 +126,26 @@ class _Run:
                 click.echo(f"backupmx: {error.filename or file}: {error.strerror or error}", err=True)
         if several and self.form != "json":
             self.summary()
+        if self.output is not None and self.last is not None:
+            self.write(self.last, self.output)
 
     def one(self, name: str, raw: bytes, warnings: Sequence[str], several: bool) -> None:
         content = Content(whole(raw))
         result = replay(content, self.tables, self.added, self.settings, time.monotonic)
         then = replay(content, self.other, self.added, self.settings, time.monotonic) if self.other else None
         self.count(result)
-        if self.output is not None:
-            self.write(result)
-        differs = then is not None and not same(result, then)
-        self.different += differs
+        self.last = result
+        changed = then is not None and not same(result, then)
+        self.different += changed
         if self.form == "json":
             answer = as_json(name, result, warnings)
             if then is not None and self.other is not None:
-                answer |= {"differs": differs, "against": as_json(name, then, _warnings(self.other))}
+                answer |= {"differs": changed, "against": as_json(name, then, _warnings(self.other))}
             _say(json.dumps(answer))
             return
         if then is not None:
-            if differs:
-                _say(f"{name}: {told(result)} -> {told(then)}")
+            if changed:
+                _say(differs(name, result, then))
                 self.tell(name, then, content, False)
             return
         self.tell(name, result, content, several)
@@ -166,13 +168,18 @@ class _Run:
         self.hits.update(rules)
         self.in_messages.update(set(rules))
 
-    def write(self, result: Replayed) -> None:
+    def write(self, result: Replayed, output: str) -> None:
+        if self.messages > 1:
+            raise click.UsageError(f"--output wants one message; there are {self.messages}: nothing was written")
         if not result.kept:
-            click.echo(f"backupmx: {self.output}: not written, the message would not be relayed", err=True)
+            click.echo(f"backupmx: {output}: not written, the message would not be relayed", err=True)
             return
-        assert self.output is not None
-        with open(self.output, "wb") as stream:
-            stream.writelines(result.message.chunks())
+        try:
+            with open(output, "wb") as stream:
+                stream.writelines(result.message.chunks())
+        except OSError as error:
+            self.unreadable = True
+            click.echo(f"backupmx: {output}: {error.strerror or error}", err=True)
 
     def summary(self) -> None:
         """What many messages add up to: one line a rule, then the fates."""
@@ -195,12 +202,12 @@ def messages(file: str) -> Iterator[tuple[str, bytes]]:
         for entry in _in_directory(path):
             yield str(entry), entry.read_bytes()
         return
-    raw = path.read_bytes()
-    if raw[:5] != b"From " or path.suffix == ".eml":
-        yield file, raw
-        return
-    for number, one in enumerate(of_mbox(raw), 1):
-        yield f"{file}:{number}", one
+    with path.open("rb") as stream:
+        if stream.peek(5)[:5] != b"From " or path.suffix == ".eml":
+            yield file, stream.read()
+            return
+        for number, one in enumerate(of_mbox(stream), 1):
+            yield f"{file}:{number}", one
 
 
 def _in_directory(path: Path) -> list[Path]:
@@ -209,11 +216,11 @@ def _in_directory(path: Path) -> list[Path]:
     return [one for place in places if place.is_dir() for one in sorted(place.iterdir()) if one.is_file()]
 
 
-def of_mbox(raw: bytes) -> Iterator[bytes]:
-    """mboxrd: a line "From " behind an empty line begins a message; ">From " in it loses one ">"."""
+def of_mbox(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """mboxrd, its lines: "From " behind an empty line begins a message; ">From " in it loses one ">"."""
     lines: list[bytes] = []
     blank = True
-    for line in raw.splitlines(keepends=True):
+    for line in stream:
         if blank and line.startswith(b"From "):
             if lines:
                 yield b"".join(lines)
