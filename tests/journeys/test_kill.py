@@ -80,6 +80,7 @@ def test_kill(serve: Serve, sink: SmtpSink, victim: Callable[[Appliance], float]
     eventually(lambda: set(traffic.acked) <= set(counted(sink)), 60, lambda: f"missing: {missing(traffic, sink)}")
     mx.empty()
     arrived = counted(sink)
+    in_the_account(mx, len(arrived))
     assert set(arrived) & traffic.refused == set()
     assert set(arrived) <= traffic.all
     twice = [id for id, copies in arrived.items() if copies > 1]
@@ -106,6 +107,7 @@ def test_kill_before_a_real_primary(serve: Serve, primary: Primary) -> None:
         traffic.stop()
     eventually(lambda: set(traffic.acked) <= set(subjects(primary)), 60)
     mx.empty()
+    in_the_account(mx, len(set(subjects(primary))))
     assert set(subjects(primary)) & traffic.refused == set()
     assert set(subjects(primary)) <= traffic.all
     assert [m for m in primary.messages() if not m.content.endswith(b"-- the end\n")] == []
@@ -130,6 +132,15 @@ def test_a_flood_while_relays_die(serve: Serve, sink: SmtpSink) -> None:
     whole = Counter(d.recipients[0] for d in sink.messages() if len(d.raw) > 4000)
     assert len(whole) == 2000
     assert sum(whole.values()) - 2000 < 3 * MOST_ON_THE_WAY
+
+
+def in_the_account(mx: Appliance, arrived: int) -> None:
+    """As many came in as arrived, all are accounted for, none twice, and nothing waits."""
+    sheets = mx.objects("ledger")
+    sums = [
+        sum(many) for many in zip(*((s["in"], s["accounted"], s["ended"]["delivered"]) for s in sheets), strict=True)
+    ]
+    assert (sums, mx.cli("ledger").returncode) == ([arrived] * 3, 0)
 
 
 def counted(sink: SmtpSink) -> Counter[str]:
