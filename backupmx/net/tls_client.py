@@ -13,7 +13,7 @@ The levels are Postfix's (TLS_README, "Client TLS security levels"):
 
 OpenSSL checks the chain of certificates in the handshake, when the level asks
 for that; `check` looks at names and digests after it, and says what Postfix's
-log says: Untrusted (not asked), Trusted, Verified.
+log says: Untrusted (nobody asked) or Verified.
 
 Trouble
     Untrusted   this server is not who it should be (4.7.5).
@@ -78,7 +78,7 @@ class TlsPolicy:
     """Asked for in the handshake (SNI); "": the host's name."""
 
     def check(self, tls: ssl.SSLObject, host: str, nexthop: str) -> str:
-        """After the handshake: "Untrusted", "Trusted" or "Verified".  Raises the exception Untrusted.
+        """After the handshake: "Untrusted" or "Verified".  Raises the exception Untrusted.
 
         `host` is the server's name, `nexthop` the name in the next hop, without brackets and port.
         """

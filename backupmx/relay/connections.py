@@ -243,7 +243,9 @@ class Connections:
         raise HopDown(str(trouble), trouble.status)
 
     async def _connect(self, host: Host) -> smtp.Connection:
-        """At level `may` in clear where STARTTLS is broken, within this same try."""
+        """At level `may` in clear where STARTTLS is broken, within this same try.  Nobody listens in a socket file."""
+        if not host.address:
+            return await self._dial(host, None)
         policy = self.settings.tls.lookup(host.destination.text if host.destination else host.name)
         in_clear = policy.level is Level.NONE or self._in_clear.get(host, 0.0) > self._now()
         try:

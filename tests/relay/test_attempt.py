@@ -331,3 +331,13 @@ async def test_reload_of_tls(tmp_path: Path) -> None:
         (recipient,) = (await s.recipients()).values()
         assert "TLS is required, but was not offered by host 127.0.0.1" in recipient.reason
     assert len(peer.taken) == 1
+
+
+async def test_no_tls_in_a_socket_file(tmp_path: Path) -> None:
+    """LMTP over a socket file goes in clear whatever level the others have: nobody is in between."""
+    peer = Peer(lmtp=True, path=str(tmp_path / "lmtp"))
+    async with peer, scene(tmp_path, f"example.jp lmtp:unix:{peer.path}", tls=tls_policy.level("verify")) as s:
+        await s.put("u@example.jp")
+        await s.settled()
+        assert await s.states() == {}
+    assert len(peer.taken) == 1

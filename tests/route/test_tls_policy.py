@@ -28,7 +28,6 @@ example.jp                  secure match=.example.net:mail.example.jp, servernam
 .example.jp                 fingerprint
                             match={DIGEST}|{DIGEST[:59]} match={DIGEST.replace("A4", "b5")}
 Other.Example               none
-/var/run/lmtp               none
 """
 )
 
@@ -46,7 +45,6 @@ Other.Example               none
         ("a.b.Example.JP", "fingerprint"),
         ("[a.example.jp]", "may"),
         ("other.example", "none"),
-        ("/var/run/lmtp", "none"),
     ],
 )
 def test_lookup(nexthop: str, level: str) -> None:
