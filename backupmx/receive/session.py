@@ -172,14 +172,17 @@ class Session(Transfer):
         domain = command.etrn(argument)
         if isinstance(domain, Reply):
             return domain
-        refusal: Reply | None = None
         if not self.may_flush:
-            refusal = Reply(554, "5.7.1", f"<{domain}>: Etrn command rejected: Access denied")
+            refusal, setting = (
+                Reply(554, "5.7.1", f"<{domain}>: Etrn command rejected: Access denied"),
+                "smtp.etrn_from",
+            )
         elif not self.service.admission.is_ours(f"postmaster@{domain}"):
-            refusal = Reply(459, "4.7.1", f"<{domain}>: service unavailable")
-        if refusal is not None:
-            self.service.journal.refused("ETRN", self.client, refusal, setting="smtp.etrn_from")
-        return refusal or self._flush(domain)
+            refusal, setting = Reply(459, "4.7.1", f"<{domain}>: service unavailable"), ""
+        else:
+            return self._flush(domain)
+        self.service.journal.refused("ETRN", self.client, refusal, setting=setting)
+        return refusal
 
     async def _flush(self, domain: str) -> bytes | Reply:
         assert self.service.flush is not None

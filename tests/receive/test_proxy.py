@@ -2,14 +2,18 @@
 
 import asyncio
 import ipaddress
+import ssl
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backupmx.net.tls import ServerTls
 from backupmx.receive.proxy import NoHeader, Origin, header
 from tests.receive.doors import Running, Talk, running
 
@@ -164,3 +168,20 @@ async def test_a_stranger_who_says_proxy(trusted: tuple[str, ...]) -> None:
         await talk.say(".")
         await talk.close()
     assert door.recorder.messages[0].client.address == "127.0.0.1"
+
+
+async def test_tls_behind_the_proxy(tmp_path: Path) -> None:
+    """STARTTLS goes through, and the client stays the one the proxy named."""
+    authority, file, trust = trustme.CA(), tmp_path / "chain.pem", ssl.create_default_context()
+    authority.issue_cert("mx2.example.net").private_key_and_cert_chain_pem.write_to_path(str(file))
+    authority.configure_trust(trust)
+    async with running(tls=ServerTls([file]), **TRUSTED) as door:
+        talk = await introduced(door, version_2("2001:db8::1", 4711))
+        await talk.reply()
+        await talk.say("EHLO x", "STARTTLS")
+        await talk.secure(trust)
+        await talk.begin()
+        assert (await talk.say("x\r\n.")).startswith("250 ")
+        await talk.close()
+    client = door.recorder.messages[0].client
+    assert (client.address, client.with_protocol) == ("2001:db8::1", "ESMTPS")
