@@ -9,7 +9,8 @@
 `due` orders the work of a next hop: the time of arrival for new mail, the time of
 the next try for deferred mail, the end of the lease for what is claimed.  So a
 lease that runs out is due again without anybody doing anything, and what was
-due longest goes first; what became due together goes by arrival.
+due longest goes first; what became due together goes by arrival.  What is below
+zero is the second row: turns.py.
 """
 
 import json
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import ClaimedRecipient, State
 from backupmx.queue.schema import Connection
+from backupmx.queue.turns import FAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +78,21 @@ def _lease(db: Connection, want: Want) -> Sequence[Leased]:
 
 
 def _longest_due(db: Connection, hop: int, want: Want) -> list[int]:
-    """Keys of at most `limit` entries, from the index alone."""
+    """Keys of at most `limit` entries, from the index alone: of both rows (turns.py), half and half."""
+    first = _some(db, hop, 0.0, want.now, want.limit)
+    second = _some(db, hop, -FAR, -1.0, want.limit)
+    behind = min(len(second), max(want.limit // 2, want.limit - len(first)))
+    return list(dict.fromkeys(first[: want.limit - behind] + second[:behind]))
+
+
+def _some(db: Connection, hop: int, since: float, until: float, limit: int) -> list[int]:
     entries: dict[int, None] = {}
     rows = db.execute(
-        "SELECT entry FROM recipient WHERE hop = ? AND due <= ? ORDER BY due, entry", (hop, want.now)
+        "SELECT entry FROM recipient WHERE hop = ? AND due BETWEEN ? AND ? ORDER BY due, entry", (hop, since, until)
     )  # an open end: one message to a thousand people is one entry
     for (entry,) in rows:
         if entry not in entries:
-            if len(entries) == want.limit:
+            if len(entries) == limit:
                 break
             entries[entry] = None
     rows.close()

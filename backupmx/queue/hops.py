@@ -16,17 +16,19 @@ from backupmx.queue.entry import UNROUTED, Due, HopState
 from backupmx.queue.incoming import hop_keys
 from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
+from backupmx.queue.turns import FAR
 
 
 def due(db: Connection, now: float) -> Sequence[Due]:
-    """The head of each next hop's index: what has been due longest there."""
-    rows = db.execute(
-        "SELECT h.name, (SELECT e.arrived FROM recipient r JOIN entry e ON e.key = r.entry"
-        " WHERE r.hop = h.key AND r.due <= ? ORDER BY r.due, r.entry LIMIT 1) AS oldest FROM hop h"
-        " WHERE oldest IS NOT NULL ORDER BY oldest",
-        (now,),
+    """The heads of each next hop's two rows: what has been due longest there."""
+    head = (
+        "(SELECT e.arrived FROM recipient r JOIN entry e ON e.key = r.entry"
+        " WHERE r.hop = h.key AND r.due BETWEEN {} ORDER BY r.due, r.entry LIMIT 1)"
     )
-    return [Due(name, oldest) for name, oldest in rows.fetchall()]
+    first, second = head.format("0 AND ?"), head.format(f"{-FAR} AND -1")
+    rows = db.execute(f"SELECT h.name, {first}, {second} FROM hop h", (now,))  # noqa: S608  our own words
+    heads = [(name, [head for head in both if head is not None]) for name, *both in rows.fetchall()]
+    return sorted((Due(name, min(both)) for name, both in heads if both), key=lambda due: due.oldest)
 
 
 def next_due(db: Connection, now: float) -> float | None:

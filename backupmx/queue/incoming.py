@@ -14,6 +14,7 @@ What comes in is counted in the same transaction: ledger.py.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import UNROUTED
@@ -21,10 +22,13 @@ from backupmx.queue.facts import ROUTES, facts, paused_of
 from backupmx.queue.ledger import Came, count
 from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
+from backupmx.queue.turns import FAR
 
 _DOMAIN, _FIXED, _MANY, _CAME = (
     RECIPIENT.index(name) - RECIPIENT.index("due") for name in ("domain", "fixed", "many", "came")
 )
+
+_ARRIVED, _SENDER, _CLIENT = (ENTRY.index(name) - 1 for name in ("arrived", "sender", "client"))
 
 
 def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
@@ -36,13 +40,24 @@ def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
     keyed = list(enumerate(new, (last or 0) + 1))
     insert(db, "entry", ENTRY, ((key, *packed.entry) for key, packed in keyed))
     recipients = (
-        (key, n, -hops[hop] if paused and rest[_DOMAIN] in paused else hops[hop], *rest)
+        (key, n, -hops[hop] if paused and rest[_DOMAIN] in paused else hops[hop], *(_later(rest) if behind else rest))
         for key, packed in keyed
+        for behind in (_behind(db, packed),)
         for n, (hop, rest) in enumerate(packed.recipients)
     )
     insert(db, "recipient", RECIPIENT, recipients)
     count(db, (came for packed in new for came in _came(packed)))
     return [None] * len(new)
+
+
+def _behind(db: Connection, packed: Packed) -> bool:
+    client = packed.entry[_CLIENT]
+    return db.turns.behind(packed.entry[_SENDER], client.partition(",")[0] if client else "", packed.entry[_ARRIVED])
+
+
+def _later(rest: tuple[Any, ...]) -> tuple[Any, ...]:
+    """In the second row, if it may go at all."""
+    return rest if rest[0] is None else (rest[0] - FAR, *rest[1:])
 
 
 def take_back(db: Connection, new: Sequence[Packed]) -> None:

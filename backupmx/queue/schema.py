@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from backupmx.queue.entry import QueueFull, QueueTrouble
+from backupmx.queue.turns import Turns
 
 STEPS: Sequence[str] = ("schema.sql", "from_1.sql")
 """What is done to a file of version 0 (it is new: the whole, at once), 1 (to 2), 2 ..."""
@@ -66,6 +67,8 @@ class Connection(sqlite3.Connection):
 
     hops: dict[str, int]
     """Next hops by name, as far as this connection met them; emptied when a transaction fails."""
+    turns: Turns
+    """Who has put how much lately."""
     log: str
     """The write-ahead log: PATH-wal."""
     _log: int = -1
@@ -122,6 +125,7 @@ def connect(path: str, *, writer: bool = False, patience: float = PATIENCE) -> C
     )
     _open[id(db)] = os.getpid()
     db.hops = {}
+    db.turns = Turns()
     db.log = f"{path}-wal"
     try:
         for pragma in _PRAGMAS:

@@ -29,7 +29,8 @@ CREATE TABLE recipient (
     entry        INTEGER NOT NULL,
     n            INTEGER NOT NULL,     -- the order of the original transaction
     hop          INTEGER NOT NULL,     -- below zero: that of a paused domain
-    due          REAL,                 -- when it may be claimed: next_attempt, or the end of its lease; NULL: not by itself
+    due          REAL,                 -- when it may be claimed: next_attempt, or the end of its lease; NULL: not by itself;
+                                       -- below zero: now, in the second row (turns.py)
     lease        REAL,                 -- an attempt has it until then
     state        TEXT    NOT NULL,     -- queued deferred held refused discarded unreturned
     attempts     INTEGER NOT NULL,
