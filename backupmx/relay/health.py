@@ -47,7 +47,8 @@ class Health:
         """What was known before us, and what was asked of us since."""
         for next_hop, stored in (await self._queue.hop_states()).items():
             known = self._states.setdefault(next_hop, stored)
-            if known.up is False and not stored.up and stored.probe_at == 0 and not known.successes:
+            # What it holds of a time before the failure may not be written over yet: only a down of its own counts.
+            if known.up is False and stored.up is False and stored.probe_at == 0 and not known.successes:
                 self._states[next_hop] = replace(known, probe_at=0.0)
 
     def state(self, next_hop: str) -> HopState:
