@@ -30,7 +30,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 
 from backupmx.queue.entry import QueueFull, QueueTrouble
@@ -57,6 +57,8 @@ _PRAGMAS = (
 )
 
 _PIECE = 1 << 20
+
+_REMEDY = "; nothing in it was changed: keep a copy, and see docs/durability.md for what can be saved"
 
 _open: dict[int, int] = {}
 """Open connections and the process that opened them."""
@@ -144,12 +146,19 @@ def migrate(path: str, *, patience: float = PATIENCE) -> None:
         raise QueueTrouble(
             f"Python's SQLite is {sqlite3.sqlite_version}; the queue wants 3.38 or later (RETURNING, JSON)"
         )
+    _with(path, patience, lambda db: _migrate(db, path, patience))
+    # And again, with the log that the first one left: if the power failed while the file became one with a log, the
+    # old log is there and the file's header says nothing of it.  SQLite then reads the log, and leaves the header.
+    _with(path, patience, lambda db: _log_ahead(db, patience))
+
+
+def _with(path: str, patience: float, work: Callable[[Connection], None]) -> None:
     try:
         db = connect(path, patience=patience)
     except sqlite3.Error as error:
         raise trouble_of(error, path) from error
     try:
-        _migrate(db, path, patience)
+        work(db)
     except sqlite3.Error as error:
         raise trouble_of(error, path) from error
     finally:
@@ -203,7 +212,8 @@ def trouble_of(error: BaseException, what: str = "queue") -> QueueTrouble:
     """What the system or SQLite says, as the trouble the caller knows."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     full = code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
-    return (QueueFull if full else QueueTrouble)(f"{what}: {error}")
+    remedy = _REMEDY if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else ""
+    return (QueueFull if full else QueueTrouble)(f"{what}: {error}{remedy}")
 
 
 def is_world(error: BaseException) -> bool:

@@ -29,6 +29,18 @@ def test_a_new_file(tmp_path: Path) -> None:
         assert version(tmp_path / "queue.db") == schema.VERSION
 
 
+def test_a_log_that_the_header_does_not_know(tmp_path: Path) -> None:
+    """The power failed while the file became one with a log: it is one after the next start."""
+    path = tmp_path / "queue.db"
+    schema.migrate(str(path))
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA journal_mode=DELETE")
+    db.close()
+    (tmp_path / "queue.db-wal").write_bytes(bytes(32))
+    schema.migrate(str(path))
+    assert path.read_bytes()[18:20] == b"\2\2"
+
+
 def test_a_newer_file(tmp_path: Path) -> None:
     """A queue of a newer backupmx is left alone, and the sentence says what to do."""
     schema.migrate(str(tmp_path / "queue.db"))
