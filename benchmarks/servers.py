@@ -83,7 +83,7 @@ class Ours:
     def __init__(self, folder: Path, sink: int, port: int, config: str = CONFIG, rules: Path = RULES) -> None:
         self.port = port
         self.folder = folder
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # it may have a queue already
         (folder / "transport.map").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
         (folder / "backupmx.toml").write_text(config.format(port=port, rules=rules))
         self._run = [sys.executable, "-m", "backupmx"]

@@ -1,6 +1,6 @@
-"""queue_stone: how fast does accepted mail become durable, and what does a message cost?
+"""queue: how fast does accepted mail become durable, and what does a message cost?
 
-    python benchmarks/queue_stone.py [--folder DIR] [--times N]
+    python -m benchmarks.queue [--folder DIR] [--times N]
 
 Each row is a rate with the disk asked before every answer, beside the same on
 this machine with one file a message (create, write, fsync, rename, fsync the
