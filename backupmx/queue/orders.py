@@ -18,7 +18,7 @@ in that moment is delivered all the same.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backupmx.queue import ledger
@@ -31,6 +31,9 @@ from backupmx.queue.schema import Connection
 
 _WAITS = "due IS NOT NULL AND hop > 0 AND (?1 = '[]' OR domain IN (SELECT value FROM json_each(?1)))"
 """Queued or deferred and not paused, for these domains or (none) for all."""
+
+_SLICE = 5000
+"""Recipients of a flush that are written in one transaction: some tens of milliseconds."""
 
 _REMEMBERED = 86400.0
 """Seconds until the account of a flush is forgotten; by then nobody watches it."""
@@ -124,30 +127,58 @@ def _set_state(db: Connection, entry: int, n: int, one: Change) -> None:
     )
 
 
-def flush(db: Connection, flushes: Sequence[tuple[Sequence[str], float]]) -> Sequence[FlushProgress]:
-    """(domains, now); no domain: all.  What is in an attempt is having its try."""
-    return [_flush(db, domains, now) for domains, now in flushes]
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """An order, or what is left of it."""
+
+    domains: Sequence[str]
+    now: float
+    key: int = 0
+    """0: it begins."""
+    after: int = 0
+    last: int = 0
+    """Keys of entries: what is left is between these."""
 
 
-def _flush(db: Connection, domains: Sequence[str], now: float) -> FlushProgress:
-    _forget_old(db, now)
-    (key,) = db.execute("INSERT INTO flush (began, total) VALUES (?, 0) RETURNING key", (now,)).fetchone()
-    names = json.dumps([domain.lower() for domain in domains])
-    total = db.execute(
-        f"INSERT INTO flushing (entry, n, flush) SELECT entry, n, ?2 FROM recipient WHERE {_WAITS}",  # noqa: S608
-        (names, key),
+def flush(db: Connection, flushes: Sequence[Flush]) -> Sequence[tuple[int, Flush | None]]:
+    """A slice of each, so that a million recipients do not hold up a put.  -> (its number, what is left)
+
+    No domain: all.  What is in an attempt is having its try.
+    """
+    return [_flush(db, one if one.key else _begun(db, one)) for one in flushes]
+
+
+def _begun(db: Connection, one: Flush) -> Flush:
+    _forget_old(db, one.now)
+    (key,) = db.execute("INSERT INTO flush (began, total) VALUES (?, 0) RETURNING key", (one.now,)).fetchone()
+    (last,) = db.execute("SELECT ifnull(max(key), 0) FROM entry").fetchone()
+    return replace(one, key=key, last=last)
+
+
+def _flush(db: Connection, one: Flush) -> tuple[int, Flush | None]:
+    names = json.dumps([domain.lower() for domain in one.domains])
+    (until,) = db.execute(
+        "SELECT ifnull((SELECT entry FROM recipient WHERE entry > ? ORDER BY entry LIMIT 1 OFFSET ?), ?)",
+        (one.after, _SLICE, one.last),
+    ).fetchone()
+    until = min(until, one.last)
+    slice_ = f"entry > ?3 AND entry <= ?4 AND {_WAITS}"
+    many = db.execute(
+        f"INSERT INTO flushing (entry, n, flush) SELECT entry, n, ?2 FROM recipient WHERE {slice_}",  # noqa: S608
+        (names, one.key, one.after, until),
     ).rowcount
-    db.execute("UPDATE flush SET total = ? WHERE key = ?", (total, key))
+    db.execute("UPDATE flush SET total = total + ? WHERE key = ?", (many, one.key))
     db.execute(
-        f"UPDATE hop SET probe_at = 0 WHERE key IN (SELECT DISTINCT hop FROM recipient WHERE {_WAITS})",  # noqa: S608
-        (names,),
+        "UPDATE hop SET probe_at = 0 WHERE probe_at > 0 AND key IN"  # noqa: S608 our own words
+        f" (SELECT DISTINCT hop FROM recipient WHERE ?2 = ?2 AND {slice_})",
+        (names, one.now, one.after, until),
     )
     db.execute(
         "UPDATE recipient SET next_attempt = ?2, due = CASE WHEN lease > ?2 THEN due ELSE ?2 END"  # noqa: S608
-        f" WHERE next_attempt > ?2 AND {_WAITS}",
-        (names, now),
+        f" WHERE next_attempt > ?2 AND {slice_}",
+        (names, one.now, one.after, until),
     )
-    return FlushProgress(key, total, total, 0, 0, 0, 0)
+    return one.key, replace(one, after=until) if until < one.last else None
 
 
 def _forget_old(db: Connection, now: float) -> None:

@@ -274,7 +274,12 @@ class SqliteQueue:
         return (await self.start_flush(domains, now)).total
 
     async def start_flush(self, domains: Sequence[str], now: float) -> FlushProgress:
-        begun: FlushProgress = await self._writer.submit(orders.FLUSH, (tuple(domains), now))
+        left: orders.Flush | None = orders.Flush(tuple(domains), now)
+        key = 0
+        while left is not None:
+            key, left = await self._writer.submit(orders.FLUSH, left)
+        begun = await self.progress(key)
+        assert begun is not None  # it is a second old
         return begun
 
     async def pause(self, domain: str, now: float) -> int:

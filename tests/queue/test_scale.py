@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from backupmx.queue import orders
+from backupmx.queue.entry import State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.samples import HOP, NOW, OTHER, entry, settled
 
@@ -89,3 +91,17 @@ async def test_oldest_first_through_it_all(backlog: SqliteQueue) -> None:
         claimed += [claim.arrived for claim in claims]
         await asyncio.gather(*(backlog.settle(settled(claim), NOW) for claim in claims))
     assert (claimed == sorted(claimed), len(claimed)) == (True, 150)
+
+
+async def test_a_flush_is_written_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long flush lets others write in between, and its account is whole."""
+    monkeypatch.setattr(orders, "_SLICE", 3)
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db")
+    for n in range(10):
+        await queue.put(entry("anna@example.jp", "berta@example.jp", arrived=NOW + n))
+    for claim in await queue.claim(HOP, 100, NOW + 60, 60.0):
+        await queue.settle(settled(claim, State.DEFERRED, next_attempt=NOW + 9000), NOW + 60)
+    begun, other = await asyncio.gather(queue.start_flush((), NOW + 70), queue.put(entry(arrived=NOW + 80)))
+    assert (begun.total, begun.waiting, other) == (20, 20, None)
+    assert len(await queue.claim(HOP, 100, NOW + 70, 60.0)) == 10
+    await queue.close()
