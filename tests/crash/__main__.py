@@ -9,6 +9,7 @@ Status 0: nothing was lost, nothing was half, and every mutation was found.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,7 +73,11 @@ def main() -> int:
         print(f"{'found' if proof.found else 'NOT FOUND'} after {proof.points}: {proof.line}")
     with options.json.open("w") as file:
         tally.write(file, [proof.line for proof in proofs])
-    return 1 if tally.wrongs or any(proof.found is None for proof in proofs) else 0
+    if tally.wrongs or any(proof.found is None for proof in proofs):
+        print(f"what was left is in {work}")
+        return 1
+    shutil.rmtree(work)
+    return 0
 
 
 def _progress(tally: Tally, crash: Crash) -> None:
