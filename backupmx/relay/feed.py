@@ -52,6 +52,8 @@ class Feed:
         self.connections = connections
         self.means = means
         self.ramp = Ramp(_HAND * means.settings.most_connections)
+        if means.health.state(hop.text).up is False:
+            self.ramp.revive()  # it had just come back when the last relay ended
         self._tasks = tasks
         self._hand: dict[asyncio.Task[None], Claim] = {}
         self._moved = asyncio.Event()

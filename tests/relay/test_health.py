@@ -221,3 +221,15 @@ async def test_probe_meets(tmp_path: Path, at: str) -> None:
     ):
         state = await reaches(s, lambda state: state.up is False)
         assert "lost connection" in state.error
+
+
+async def test_gently_after_a_restart_too(tmp_path: Path) -> None:
+    """A relay that begins while a primary is coming back goes on gently."""
+    async with Peer() as peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}") as s:
+        hop = s.routes.next_hop("u@example.jp")
+        await s.queue.set_hop_state(HopState(hop, False, s.clock() - 60, "Connection refused", s.clock() + 5, 3, 1))
+        await s.relay.health.refresh()
+        await s.put("u@example.jp")
+        await s.settled()
+        assert len(peer.taken) == 1
+        assert s.relay._feeds[hop].ramp.slow
