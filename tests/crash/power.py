@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.crash.disk import Disk, Luck, lucks
-from tests.crash.examine import examine
+from tests.crash.examine import Examined, examine
 from tests.crash.result import Crash
 from tests.crash.story import furnish
 from tests.crash.told import Told
@@ -27,7 +27,8 @@ def power_cuts(
     """Cut at every `every`-th moment from `start` on, with each luck.  `before`: called in the story's process."""
     played = play(story, work, *TRACED, before=before)
     if played.status:
-        raise RuntimeError(f"{story} ended with {played.status}: {played.errors}")
+        yield Crash(f"power cut, {story}", "before it", Examined((f"{story} ended by itself: {played.errors}",)))
+        return
     yield from _cuts(f"power cut, {story}", story, work, played, lucks(seed), every, start)
 
 
