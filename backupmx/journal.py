@@ -387,6 +387,11 @@ class Journal:
         """Older than queue.lifetime."""
         self._delivery("expired", "expired", queue_id, to, relay, delay, status, reason)
 
+    def unreturned(self, queue_id: str, to: str, relay: str, delay: float, status: str, reason: str) -> None:
+        """It will not be delivered, and its sender may not be told (relay.bounce_to, relay.bounce_rate): it lies in
+        quarantine, and the digest names it."""
+        self._delivery("unreturned", "unreturned", queue_id, to, relay, delay, status, reason)
+
     def noticed(self, queue_id: str, notice_id: str) -> None:
         """The sender is told that mail was not delivered."""
         line = f"{queue_id}: sender non-delivery notification: {notice_id}"

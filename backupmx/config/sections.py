@@ -119,6 +119,10 @@ class Relay(Section):
     """What to do with mail while the primary is up."""
     on_refusal: Literal["hold", "bounce"] = "hold"
     """The primary says 5xx after we said 250: keep the mail with its words, or return it to the sender."""
+    bounce_to: Literal["vouched", "all"] = "vouched"
+    """Who gets notices of non-delivery: senders that SPF or DKIM stands for, or whoever is named as sender."""
+    bounce_rate: Annotated[int, Field(ge=0)] = 20
+    """Notices an hour to one sender domain; 0: no limit."""
     recipient_delimiter: str = ""
     """What begins an address extension, user+ext: the characters; empty: nothing does, as with Postfix."""
     bind_address: str = ""

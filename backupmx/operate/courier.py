@@ -176,6 +176,8 @@ def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:
         retry_min=queue.retry_min,
         retry_max=queue.retry_max,
         on_refusal=relay.on_refusal,
+        bounce_to=relay.bounce_to,
+        bounce_rate=relay.bounce_rate,
         max_rate=relay.max_rate,
         forward_client=relay.forward_client,
         tls=tls,

@@ -41,6 +41,8 @@ class Take:
     address: str
     now: float
     until: float
+    was: frozenset[State] | None = None
+    """Only what is in one of these states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,9 @@ def _take(db: Connection, wish: Take) -> Sequence[Leased]:
     rows = db.execute(
         "SELECT r.entry, r.n, h.name, r.address, r.notify, r.orcpt, r.attempts FROM entry e"
         " JOIN recipient r ON r.entry = e.key JOIN hop h ON h.key = abs(r.hop)"
-        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2) AND (r.lease IS NULL OR r.lease <= ?3) ORDER BY r.n",
-        (wish.id, wish.address, wish.now),
+        " WHERE e.id = ?1 AND (?2 = '' OR r.address = ?2) AND (r.lease IS NULL OR r.lease <= ?3)"
+        " AND (?4 IS NULL OR r.state IN (SELECT value FROM json_each(?4))) ORDER BY r.n",
+        (wish.id, wish.address, wish.now, None if wish.was is None else json.dumps(sorted(wish.was))),
     ).fetchall()
     by_hop: dict[str, list[ClaimedRecipient]] = {}
     for entry, n, hop, address, notify, orcpt, attempts in rows:

@@ -176,7 +176,7 @@ class Outcome:
     relay: str = "none"
     """primary1.example.net[192.0.2.1]:25"""
     next_attempt: float = 0.0
-    """When DEFERRED is due again, seconds since the epoch."""
+    """When DEFERRED is due again, seconds since the epoch; of UNRETURNED, when it became so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,8 +369,10 @@ class Queue(Protocol):
 class OperatedQueue(Queue, Protocol):
     """What the command line, the supervisor and the sender of notices want beyond that."""
 
-    async def take(self, id: str, address: str = "", *, lease: float = 300.0) -> Sequence[Claim]:
-        """Lease these recipients whatever their state (held, refused), to settle them; a claim for each next hop.
+    async def take(
+        self, id: str, address: str = "", *, lease: float = 300.0, was: frozenset[State] | None = None
+    ) -> Sequence[Claim]:
+        """Lease these recipients whatever their state, or in one of those, to settle them; a claim for each next hop.
 
         What an attempt has right now is not among them.
         """

@@ -64,12 +64,16 @@ def _listed(
 
 
 def overdue(db: Connection, before: float, max_size: int, limit: int) -> Sequence[tuple[str, float]]:
-    """(id, arrived) of what quarantine keeps no longer, oldest first: arrived `before`, or beyond `max_size`
-    when the newest are counted first."""
+    """(id, since) of what quarantine keeps no longer, oldest first: there since `before`, or beyond `max_size` when
+    the newest are counted first.
+
+    What a rule discarded is there since it arrived; what could not be returned may have waited for weeks before.
+    """
     rows = db.execute(
-        "SELECT id, arrived FROM (SELECT e.id, e.arrived, sum(e.size) OVER (ORDER BY e.id DESC) AS newer FROM entry e"
-        " WHERE e.key IN (SELECT entry FROM recipient WHERE state IN ('discarded', 'unreturned')))"
-        " WHERE arrived < ? OR newer > ? ORDER BY id LIMIT ?",
+        "SELECT id, since FROM (SELECT e.id, q.since, sum(e.size) OVER (ORDER BY q.since DESC, e.id DESC) AS newer"
+        " FROM (SELECT entry, max(next_attempt) AS since FROM recipient"
+        "  WHERE state IN ('discarded', 'unreturned') GROUP BY entry) q JOIN entry e ON e.key = q.entry)"
+        " WHERE since < ? OR newer > ? ORDER BY since, id LIMIT ?",
         (before, max_size, limit),
     )
     return rows.fetchall()

@@ -112,7 +112,7 @@ def _expel(db: Connection, id: str, now: float) -> Changed:
     for entry, n, state, last_words, rule, *facts in rows:
         end, why = State.DISCARDED, ledger.rule_of(rule or last_words)
         if state == State.UNRETURNED:
-            end, why = State.BOUNCED, f"no notice, nobody vouched for the sender: {last_words}"
+            end, why = State.BOUNCED, last_words
         ends.append((entry, n, ledger.ended(facts, now, end, "none", why)))
     return _end(db, id, ends)
 

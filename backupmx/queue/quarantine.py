@@ -1,7 +1,7 @@
 """quarantine: what a rule discarded and policy kept, and what can neither be delivered nor returned.
 
 The client read 250 and knows nothing; the message lies here, durable like any
-other, until somebody releases or deletes it, it is older than `quarantine.keep`,
+other, until somebody releases or deletes it, it lay here for `quarantine.keep`,
 or the quarantine is larger than `quarantine.max_size`: then the oldest go first.
 It is a state of recipients, not another place: releasing moves no octet.
 
@@ -49,9 +49,9 @@ class Quarantine:
         crowded_out: list[str] = []
         while overdue := await self._queue.overdue(now - keep, max_size):
             gone = await asyncio.gather(*(self._queue.expel(id, now) for id, _ in overdue))
-            for (id, arrived), many in zip(overdue, gone, strict=True):
+            for (id, since), many in zip(overdue, gone, strict=True):
                 if many:
-                    (expired if arrived < now - keep else crowded_out).append(id)
+                    (expired if since < now - keep else crowded_out).append(id)
             if not any(gone):
                 break  # somebody else was faster with all of them
         return Tidied(tuple(expired), tuple(crowded_out))

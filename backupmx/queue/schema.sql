@@ -34,7 +34,7 @@ CREATE TABLE recipient (
     lease        REAL,                 -- an attempt has it until then
     state        TEXT    NOT NULL,     -- queued deferred held refused discarded unreturned
     attempts     INTEGER NOT NULL,
-    next_attempt REAL    NOT NULL,
+    next_attempt REAL    NOT NULL,     -- of what is in quarantine: since when
     address      TEXT    NOT NULL,
     domain       TEXT    NOT NULL,     -- of the address, folded
     notify       TEXT    NOT NULL,

@@ -163,11 +163,12 @@ class SqliteQueue:
         want = claims.Want(text(next_hop), limit, now, now + lease)
         return await self._load(await self._writer.submit(claims.LEASE, want))
 
-    async def take(self, id: str, address: str = "", *, lease: float = 300.0) -> Sequence[Claim]:
+    async def take(
+        self, id: str, address: str = "", *, lease: float = 300.0, was: frozenset[State] | None = None
+    ) -> Sequence[Claim]:
         now = self._clock()
-        return await self._load(
-            await self._writer.submit(claims.TAKE, claims.Take(text(id), text(address), now, now + lease))
-        )
+        wish = claims.Take(text(id), text(address), now, now + lease, was)
+        return await self._load(await self._writer.submit(claims.TAKE, wish))
 
     async def record(self, entry: NewEntry) -> None:
         await self._writer.submit(ledger.RECORD, entry)

@@ -10,7 +10,8 @@
                 2xx delivered; 4xx, no connection, silence: deferred;
                 5xx: refused (held with the primary's words) or bounced, as
                 `relay.on_refusal` says; too old: expired
-    4 notice    what bounced or expired is told to a non-null sender: RFC 3464
+    4 notice    what bounced or expired is told to its sender if he may be told
+                (returns.py): RFC 3464.  If not: unreturned, kept in quarantine
     5 settle    outcomes and notice are one commit.  Until then the lease holds
                 the recipients; after a crash they are tried again.
 
@@ -33,13 +34,14 @@ from dataclasses import dataclass, replace
 
 from backupmx.journal import Journal
 from backupmx.mail.reply import Reply
-from backupmx.queue.entry import Claim, Outcome, Queue, Settlement, State
-from backupmx.relay import bounce, judge, schedule
+from backupmx.queue.entry import Claim, NewEntry, Outcome, Queue, Settlement, State
+from backupmx.relay import bounce, judge, returns, schedule
 from backupmx.relay.connections import Connections, HopDown
 from backupmx.relay.deliver import by_map, deliver
 from backupmx.relay.health import Health
 from backupmx.relay.judge import Answer
 from backupmx.relay.ramp import Mood, mood
+from backupmx.relay.returns import Returns
 from backupmx.relay.settings import RelaySettings
 from backupmx.route.hosts import NoHosts
 from backupmx.route.next_hop import NextHop
@@ -63,6 +65,8 @@ class Means:
     """0 to 1, for the schedule."""
     wake: Callable[[], None]
     """Something new is due: a notice."""
+    returns: Returns
+    """Who was told of failures lately."""
     learn: Callable[[str, Reply], None] = lambda address, reply: None
     """A next hop's own word about an address of ours: who exists."""
 
@@ -101,9 +105,9 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
         for recipient, answer in zip(claim.recipients, answers, strict=True)
     )  # fmt: skip
     relayed = [a.reply.code < 400 and not a.dsn for a in answers]
-    notice = bounce.notice(claim, outcomes, relayed, means.settings.hostname, means.routes.next_hop, now)
-    if notice is not None:
-        notice = replace(notice, routes=means.routes.signature)
+    notice = None
+    if asked := bounce.asked(claim, outcomes, relayed):
+        outcomes, notice = _tell(claim, outcomes, asked, means, now)
     # A commit that has begun is waited for, also when we are told to stop.
     gone = await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
     for outcome in outcomes:
@@ -117,6 +121,16 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
         means.journal.removed(claim.id)
     if notice is not None or any(o.state is State.DEFERRED and o.next_attempt < now + _SOON for o in outcomes):
         means.wake()
+
+
+def _tell(
+    claim: Claim, outcomes: tuple[Outcome, ...], asked: Sequence[bounce.Told], means: Means, now: float
+) -> tuple[tuple[Outcome, ...], NewEntry | None]:
+    """The sender asked to hear of these: the notice, or outcomes that are kept without one."""
+    if why := means.returns.silence(claim, means.settings, now):
+        return returns.kept(outcomes, {outcome.address for _, outcome, _ in asked}, why, now), None
+    notice = bounce.notice(claim, asked, means.settings.hostname, means.routes.next_hop, now)
+    return outcomes, replace(notice, routes=means.routes.signature)
 
 
 async def give_up(claim: Claim, why: str, means: Means) -> None:
@@ -143,6 +157,7 @@ def _log(claim: Claim, outcome: Outcome, now: float, journal: Journal) -> None:
         State.REFUSED: journal.kept_refused,
         State.BOUNCED: journal.bounced,
         State.EXPIRED: journal.expired,
+        State.UNRETURNED: journal.unreturned,
     }
     delay = max(0.0, now - claim.arrived)
     events[outcome.state](claim.id, outcome.address, outcome.relay, delay, outcome.status, outcome.reason)

@@ -4,8 +4,8 @@
     message/delivery-status     for a program: one group for each recipient
     text/rfc822-headers         the message's own header, so that it is known
 
-A notice comes from the null sender, so it can never answer another one, and
-there is none for a null sender.  NOTIFY=NEVER, or NOTIFY without FAILURE, is
+A notice comes from the null sender, so it can never answer another one; whether
+a sender may be told at all: returns.py.  NOTIFY=NEVER, or NOTIFY without FAILURE, is
 honoured; so are ENVID and ORCPT, and RET=FULL up to 50,000 octets (Postfix:
 bounce_size_limit).  Who asked for NOTIFY=SUCCESS, and whose next hop knows no DSN,
 is told "relayed" (RFC 3461 5.2.2); where it does, the next hop tells.
@@ -18,9 +18,9 @@ BUGS
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 
-from backupmx.mail.address import domain_of
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.queue.entry import (
@@ -34,38 +34,45 @@ from backupmx.queue.entry import (
     State,
     new_id,
 )
+from backupmx.relay import returns
+from backupmx.relay.returns import FAILED
 
 _FULL_LIMIT = 50_000
-_FAILED = (State.BOUNCED, State.EXPIRED)
 _RETURNED = "returned to its sender by the postmaster"
 
 Told = tuple[ClaimedRecipient, Outcome, str]
 """A recipient of the notice's first part, and the Action: failed or relayed."""
 
 
-def notice(
-    claim: Claim,
-    outcomes: Sequence[Outcome],
-    relayed: Sequence[bool],
-    hostname: str,
-    next_hop: Callable[[str], str],
-    now: float,
-) -> NewEntry | None:
-    """What the sender must be told of these outcomes; None: nothing, or nobody to tell.
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What came of an operator's wish."""
 
-    `relayed`: delivered to a next hop that will not tell of success itself.
+    many: int
+    """Recipients; 0: no such mail, or `why`."""
+    why: str = ""
+    """Why its sender may not be told; the mail is as it was."""
+
+
+def asked(claim: Claim, outcomes: Sequence[Outcome], relayed: Sequence[bool]) -> list[Told]:
+    """What the sender asked to be told of these outcomes, whether or not he may be: returns.py.
+
+    `relayed`: delivered to a next hop that will not tell of success itself.  Nothing of our own mail.
     """
-    if not claim.sender or not domain_of(claim.sender):
-        return None
     told: list[Told] = []
+    if claim.client is None:
+        return told
     for recipient, outcome, silent in zip(claim.recipients, outcomes, relayed, strict=True):
         wanted = recipient.notify.upper().split(",") if recipient.notify else ["FAILURE"]
-        if outcome.state in _FAILED and "FAILURE" in wanted:
+        if outcome.state in FAILED and "FAILURE" in wanted:
             told.append((recipient, outcome, "failed"))
         elif outcome.state is State.DELIVERED and silent and "SUCCESS" in wanted:
             told.append((recipient, outcome, "relayed"))
-    if not told:
-        return None
+    return told
+
+
+def notice(claim: Claim, told: Sequence[Told], hostname: str, next_hop: Callable[[str], str], now: float) -> NewEntry:
+    """The message that tells its sender."""
     id = new_id(now)
     message, utf8, eight = _message(id, claim, told, hostname, now)
     envelope = Envelope("", (Recipient(claim.sender),), "8BITMIME" if eight else "", smtputf8=utf8)
@@ -74,16 +81,25 @@ def notice(
 
 
 async def return_to_sender(
-    queue: OperatedQueue, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float
-) -> int:
-    """An operator gives mail back: its recipients bounce, the sender is told.  -> how many; 0: no such mail"""
-    returned = 0
-    for claim in await queue.take(id, address):
+    queue: OperatedQueue, id: str, address: str, next_hop: Callable[[str], str], hostname: str, now: float,
+    *, bounce_to: str, states: frozenset[State],
+) -> Returned:  # fmt: skip
+    """An operator gives mail in one of these states back: its recipients bounce, the sender is told.
+
+    `bounce_to`: as the setting; "all" when he insists.  No rate: he asked for each of them.
+    """
+    claims = await queue.take(id, address, was=states)
+    if not claims:
+        return Returned(0)
+    if why := returns.silence(claims[0].sender, claims[0].vouched, bounce_to):
+        await queue.give_back(claims)
+        return Returned(0, why)
+    for claim in claims:
         outcomes = tuple(Outcome(r.address, State.BOUNCED, _RETURNED, "5.0.0") for r in claim.recipients)
-        told = notice(claim, outcomes, [False] * len(outcomes), hostname, next_hop, now)
-        await asyncio.shield(queue.settle(Settlement(claim.id, outcomes, told), now))
-        returned += len(outcomes)
-    return returned
+        told = asked(claim, outcomes, [False] * len(outcomes))
+        one = notice(claim, told, hostname, next_hop, now) if told else None
+        await asyncio.shield(queue.settle(Settlement(claim.id, outcomes, one), now))
+    return Returned(sum(len(claim.recipients) for claim in claims))
 
 
 def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: float) -> tuple[Message, bool, bool]:

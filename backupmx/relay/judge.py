@@ -4,11 +4,13 @@
     4xx, no connection, lost  deferred; older than `lifetime`: expired
     5xx                       ours: refused (kept with the primary's words) or
                               bounced, as `relay.on_refusal` says;
-                              a stranger's (who gets a notice): bounced
+                              a stranger's, and our own mail: bounced
     error:, retry:, discard:  bounced, deferred, delivered, as the map says
 
 Postfix bounces each 5xx.  For a secondary that is harsh: a primary in trouble
-says 550 to people who exist, and the mail was accepted already.
+says 550 to people who exist, and the mail was accepted already.  Our own mail
+(a notice, the digest) is not kept: nobody waits for it.
+Whether the sender of what bounced or expired is told of it: returns.py.
 """
 
 from dataclasses import dataclass
@@ -72,6 +74,7 @@ def _state(claim: Claim, answer: Answer, settings: RelaySettings, ours: bool, no
     if answer.reply.code < 400:
         return State.DELIVERED
     if answer.reply.permanent:
-        kept = ours and settings.on_refusal == "hold" and not answer.policy
+        own = claim.client is None
+        kept = ours and not own and settings.on_refusal == "hold" and not answer.policy
         return State.REFUSED if kept else State.BOUNCED
     return State.EXPIRED if schedule.expired(claim.arrived, now, settings.lifetime) else State.DEFERRED

@@ -37,6 +37,7 @@ from backupmx.relay.attempt import Means
 from backupmx.relay.connections import Budget, Connections
 from backupmx.relay.feed import Feed
 from backupmx.relay.health import Health
+from backupmx.relay.returns import Returns
 from backupmx.relay.settings import RelaySettings
 from backupmx.route import hosts, next_hop
 from backupmx.route.routes import Routes
@@ -70,7 +71,7 @@ class Relay:
     ) -> None:
         """`own`: is this IP address ours; for looking for ourselves in MX lists.  `learn`: see Means."""
         self.health = Health(queue, settings, journal, clock, chance)
-        self._means = Means(queue, routes, self.health, settings, journal, clock, chance, self.wake, learn)
+        self._means = Means(queue, routes, self.health, settings, journal, clock, chance, self.wake, Returns(), learn)
         self._resolver = resolver
         self._own = own
         self._budget = Budget(settings.all_connections)

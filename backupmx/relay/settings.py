@@ -20,6 +20,10 @@ class RelaySettings:
     retry_max: float = 3600.0
     on_refusal: str = "hold"
     """hold or bounce: the primary says 5xx after we said 250."""
+    bounce_to: str = "vouched"
+    """vouched or all: senders that may be told."""
+    bounce_rate: int = 20
+    """Notices an hour to one sender domain; 0: no limit."""
     forward_client: str = "auto"
     """auto, xclient, xforward or off: how a primary that asks is told of the client (net/smtp_origin)."""
     max_rate: float = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.appliance import HOSTNAME, Appliance, bound_to
+from tests.journeys.appliance import HOSTNAME, OFF, Appliance, bound_to
 from tests.journeys.arrivals import arrived, subjects
 from tests.journeys.client import SENDER, message, send
 from tests.journeys.conftest import Serve
@@ -44,8 +44,9 @@ def senders_mx(tmp_path: Path) -> Iterator[SmtpSink]:
 def mx(serve: Serve, choosy: Primary, senders_mx: SmtpSink, request: pytest.FixtureRequest) -> Appliance:
     settings: dict[str, Any] = getattr(request, "param", {})
     relay = {"transport_map": "transport.map", "relay_domains": list(DOMAINS), **settings.get("relay", {})}
+    checks = {**OFF, "spf": {"enabled": True}}  # it vouches for sender.test, and not for forger.test
     routes = bound_to(DOMAINS, choosy.port) + f"sender.test  smtp:sender.test:{senders_mx.port}\n"
-    return serve(routes, **{**settings, "relay": relay})
+    return serve(routes, **{**settings, "relay": relay, "checks": checks})
 
 
 def states(mx: Appliance, id: str) -> dict[str, tuple[str, str]]:
@@ -149,13 +150,41 @@ def test_bounced(mx: Appliance, choosy: Primary, senders_mx: SmtpSink) -> None:
 
 @pytest.mark.parametrize("mx", [{"relay": {"on_refusal": "bounce"}}], indirect=True)
 def test_no_notice_for_a_notice(mx: Appliance, senders_mx: SmtpSink) -> None:
-    """Mail from the null sender that bounces is gone without a word: a notice never answers a notice."""
-    send(mx.port, message("a notice itself"), "gone@example.jp", sender="")
-    mx.logged("status=bounced")
+    """Mail from the null sender that would bounce is kept without a word: a notice never answers a notice."""
+    sent = send(mx.port, message("a notice itself"), "gone@example.jp", sender="")
+    mx.logged(rf"{sent.queue_id}: .*status=unreturned \(not returned, it has no sender")
+    assert [m["queue_id"] for m in mx.quarantine()] == [sent.queue_id]
+    refused = mx.cli("queue", "return", sent.queue_id, "--force")
+    assert (refused.returncode, "it has no sender to be returned to" in refused.stderr) == (1, True)
     send(mx.port, message("asked for silence"), "gone@example.jp", sender="alice@sender.test")
     notice(senders_mx, "gone@example.jp")
     mx.empty()
     assert len(senders_mx.messages()) == 1
+
+
+@pytest.mark.parametrize("mx", [{"relay": {"on_refusal": "bounce"}}], indirect=True)
+def test_forged_sender(mx: Appliance, choosy: Primary, senders_mx: SmtpSink) -> None:
+    """A sender that SPF fails for gets no notice, refused at RCPT or after DATA; who passes gets one each."""
+    mx.transport_map += f"forger.test  smtp:sender.test:{senders_mx.port}\n"
+    mx.write()
+    mx.reload()
+    for to, subject in (("gone@example.jp", "to nobody"), ("bob@example.jp", "please refuse me")):
+        forged = send(mx.port, message(subject), to, sender="victim@forger.test")
+        mx.logged(
+            rf"{forged.queue_id}: to=<{to}>.*status=unreturned \(not returned, nobody vouched for the sender: host"
+        )
+        aligned = send(mx.port, message(subject), to)
+        mx.logged(rf"{aligned.queue_id}: sender non-delivery notification")
+        warned = mx.cli("queue", "return", forged.queue_id)
+        assert (warned.returncode, "--force" in warned.stderr) == (1, True)
+    mx.empty()
+    assert [(d.sender, d.recipients) for d in senders_mx.messages()] == [("", [SENDER])] * 2
+    assert len(mx.quarantine()) == 2
+    assert mx.cli("ledger").stdout.startswith(
+        "4 in, 4 accounted\n  2 in quarantine: 2 unreturned\n  2 ended: 2 bounced"
+    )
+    assert mx.cli("queue", "return", "--force", mx.quarantine()[0]["queue_id"]).returncode == 0
+    eventually(lambda: [d.recipients for d in senders_mx.messages()][2:] == [["victim@forger.test"]])
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.relay.runner import Relay, RelaySettings
 from backupmx.route import transport_map
 from backupmx.route.routes import Routes
+from tests.relay.samples import CLIENT
 
 TIMEOUTS = Timeouts(connect=5, greeting=5, tls=1, hello=5, mail=5, rcpt=5, data=5, block=5, dot=5)
 
@@ -65,14 +66,15 @@ class Scene:
         body: bytes = b"hello\r\n",
         age: float = 0.0,
         notify: str = "",
-        client: Client | None = None,
+        client: Client | None = CLIENT,
+        vouched: bool = True,
     ) -> str:
         now = self.clock()
         id = new_id(now)
         new = tuple(NewRecipient(a, self.routes.next_hop(a), notify) for a in recipients)
         envelope = Envelope(sender, tuple(Recipient(a) for a in recipients))
         message = Message((f"X-Id: {id}".encode(),), (b"\r\n" + body,))
-        await self.queue.put(NewEntry(id, now - age, envelope, new, message, client))
+        await self.queue.put(NewEntry(id, now - age, envelope, new, message, client, vouched=vouched))
         self.relay.wake()
         return id
 
@@ -91,6 +93,9 @@ class Scene:
 
     async def recipients(self) -> dict[str, QueuedRecipient]:
         return {r.address: r for entry in await self.queue.waiting() for r in entry.recipients}
+
+    async def quarantined(self) -> dict[str, QueuedRecipient]:
+        return {r.address: r for entry in await self.queue.quarantined() for r in entry.recipients}
 
     async def states(self) -> dict[str, str]:
         return {address: str(r.state) for address, r in (await self.recipients()).items()}

@@ -9,11 +9,12 @@ import pytest
 import trustme
 
 from backupmx.queue.entry import State
-from backupmx.relay.bounce import return_to_sender
+from backupmx.relay.bounce import Returned, return_to_sender
+from backupmx.relay.returns import UNVOUCHED
 from backupmx.relay.settings import RelaySettings
 from backupmx.route import tls_policy
 from tests.net.peers import CLOSE, STALL, Peer
-from tests.relay.scene import scene
+from tests.relay.scene import Scene, scene
 
 
 def hop(*peers: Peer) -> str:
@@ -204,7 +205,7 @@ async def test_words_of_the_map(tmp_path: Path) -> None:
 
 
 async def test_bounce(tmp_path: Path) -> None:
-    """on_refusal = "bounce": the sender is told once, and a null sender is not."""
+    """on_refusal = "bounce": the sender is told once; a null sender is not, and its mail is kept."""
     async with Peer({"RCPT": "550 5.1.1 no such user"}) as primary, Peer() as sender:
         map = f"{hop(primary)}\nclient.example smtp:[127.0.0.1]:{sender.port}\n"
         async with scene(tmp_path, map, on_refusal="bounce") as s:
@@ -212,7 +213,8 @@ async def test_bounce(tmp_path: Path) -> None:
             await s.put("v@example.jp", sender="")
             await s.settled()
             assert await s.states() == {}
-            assert s.events("status=bounced") == 2
+            assert (s.events("status=bounced"), s.events("status=unreturned")) == (1, 1)
+            assert {a: r.state for a, r in (await s.quarantined()).items()} == {"v@example.jp": State.UNRETURNED}
     assert len(sender.taken) == 1
     assert b"Status: 5.1.1" in sender.taken[0].content
 
@@ -236,13 +238,38 @@ async def test_returned_by_an_operator(tmp_path: Path) -> None:
         async with scene(tmp_path, map) as s:
             id = await s.put("u@example.jp", "v@example.jp")
             await s.settled()
-            arguments = (s.routes.next_hop, "mx2.example.net", s.clock())
-            assert await return_to_sender(s.queue, "nonsense", "", *arguments) == 0
-            assert await return_to_sender(s.queue, id, "u@example.jp", *arguments) == 1
+            assert await give_back(s, "nonsense", "") == Returned(0)
+            assert await give_back(s, id, "u@example.jp") == Returned(1)
             s.relay.wake()
             await s.settled()
             assert await s.states() == {"v@example.jp": "refused"}
     assert b"returned to its sender by the postmaster" in sender.taken[0].content
+
+
+async def give_back(s: Scene, id: str, address: str, bounce_to: str = "vouched") -> Returned:
+    return await return_to_sender(
+        s.queue, id, address, s.routes.next_hop, "mx2.example.net", s.clock(),
+        bounce_to=bounce_to, states=frozenset({State.REFUSED, State.UNRETURNED}),
+    )  # fmt: skip
+
+
+async def test_an_operator_is_warned(tmp_path: Path) -> None:
+    """What nobody vouched for is not returned unless he insists; mail in another state is not touched."""
+    async with Peer({"RCPT": "550 5.1.1 no"}) as primary, Peer() as sender:
+        map = f"{hop(primary)}\nclient.example smtp:[127.0.0.1]:{sender.port}\n"
+        async with scene(tmp_path, map) as s:
+            id = await s.put("u@example.jp", vouched=False)
+            await s.settled()
+            assert await give_back(s, id, "") == Returned(0, UNVOUCHED)
+            assert {a: (r.state, r.leased) for a, r in (await s.recipients()).items()} == {
+                "u@example.jp": (State.REFUSED, False)}  # fmt: skip
+            await s.queue.change(id, "", State.HELD, now=s.clock())
+            assert await give_back(s, id, "", "all") == Returned(0)
+            await s.queue.change(id, "", State.REFUSED, now=s.clock())
+            assert await give_back(s, id, "", "all") == Returned(1)
+            s.relay.wake()
+            await s.settled()
+    assert len(sender.taken) == 1
 
 
 async def test_notify_success(tmp_path: Path) -> None:

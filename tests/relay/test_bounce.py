@@ -14,8 +14,10 @@ from tests.relay.samples import MESSAGE, claim, claimed, outcome
 
 def told(mail: Claim, *outcomes: object, relayed: tuple[bool, ...] = ()) -> NewEntry | None:
     outcomes = outcomes or tuple(outcome(r.address) for r in mail.recipients)
-    relayed = relayed or (False,) * len(outcomes)
-    return bounce.notice(mail, outcomes, relayed, "mx2.example.net", lambda a: "smtp:" + a.split("@")[1], 2000.0)  # type: ignore[arg-type]
+    asked = bounce.asked(mail, outcomes, relayed or (False,) * len(outcomes))  # type: ignore[arg-type]
+    if not asked:
+        return None
+    return bounce.notice(mail, asked, "mx2.example.net", lambda a: "smtp:" + a.split("@")[1], 2000.0)
 
 
 def parsed(entry: NewEntry | None) -> EmailMessage:
@@ -92,7 +94,7 @@ def test_full_on_request() -> None:
 @pytest.mark.parametrize(
     ("mail", "outcomes"),
     [
-        (claim(sender=""), [outcome()]),
+        (claim(client=None), [outcome()]),
         (claim(claimed(notify="NEVER")), [outcome()]),
         (claim(claimed(notify="SUCCESS,DELAY")), [outcome()]),
         (claim(), [outcome(state=State.DELIVERED)]),
@@ -101,7 +103,7 @@ def test_full_on_request() -> None:
     ],
 )
 def test_nobody_to_tell(mail: Claim, outcomes: list[object]) -> None:
-    """No notice for a null sender, for NOTIFY without FAILURE, nor for what is not the end."""
+    """No notice for our own mail, for NOTIFY without FAILURE, nor for what is not the end."""
     assert told(mail, *outcomes) is None
 
 

@@ -53,6 +53,11 @@ def remarks(config: Config) -> list[str]:
         )
     if not config.smtp.tls_chain_files:
         found.append("smtp.tls_chain_files: no certificate, so STARTTLS is not offered and mail arrives in clear")
+    if config.relay.bounce_to == "vouched" and not (config.checks.spf.enabled or config.checks.dkim.enabled):
+        found.append(
+            "relay.bounce_to: with checks.spf and checks.dkim off nobody vouches for a sender: none is told that his"
+            " mail failed, it lies in quarantine"
+        )
     return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
 
 

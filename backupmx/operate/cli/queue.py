@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from backupmx.mail.address import domain_of
-from backupmx.operate.cli import queue_export, queue_import
+from backupmx.operate.cli import queue_export, queue_import, queue_return
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, split, unknown
+from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, unknown
 from backupmx.queue.entry import HopState, Queue, QueuedEntry, QueuedRecipient, State
 from backupmx.queue.sqlite import SqliteQueue
 
@@ -149,37 +149,12 @@ def _verb(verb: Verb, help: str) -> None:
 
 command.add_command(queue_export.command)
 command.add_command(queue_import.command)
+command.add_command(queue_return.command)
 
 _verb(Verb("hold", MOVING, State.HELD, "held"), "Keep it until it is released.")
 _verb(Verb("release", (State.HELD, State.REFUSED), State.QUEUED, "released"), "What was held or refused may go.")
 _verb(Verb("retry", MOVING, State.QUEUED, "due now"), "Try it now.")
 _verb(Verb("delete", WAITING, State.DELETED, "deleted", destroys=True), "Remove it. The sender is not told.")
-
-
-@command.command("return")
-@click.argument("ids", nargs=-1, required=True, metavar="ID[:ADDRESS]…")
-@config_option
-def return_(ids: tuple[str, ...], config_file: str | None) -> None:
-    """Give it back: the sender gets a notice (RFC 3464), the mail leaves the queue."""
-    from backupmx.operate.policy import read_policy
-    from backupmx.relay.bounce import return_to_sender
-
-    config = load_config(config_file)
-    routes = read_policy(config).routes
-
-    async def work(queue: SqliteQueue) -> list[str]:
-        missing = []
-        for target in ids:
-            id, address = split(target)
-            if await return_to_sender(queue, id, address, routes.next_hop, config.hostname, time.time()):
-                say(f"{target}: returned")
-            else:
-                missing.append(target)
-        return missing
-
-    for target in (missing := with_queue(config, work)):
-        unknown(target)
-    sys.exit(1 if missing else 0)
 
 
 @command.command("check")
