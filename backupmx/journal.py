@@ -9,9 +9,7 @@ relays, bounce returns, master supervises.
 
     journal.delivered(...) ─► Nov 24 04:28:43 mx2 backupmx/smtp[611]: 4h...: to=<...>, ... status=sent (...)
 
-Lines go to standard error in one write each, so the lines of several
-processes never mix; under systemd (JOURNAL_STREAM is set) the journal adds time
-and host itself and we leave them out.  Control bytes become "?".  An event
+How lines are written is logbook.py's.  Control bytes become "?".  An event
 that could repeat for every message while something is broken is written once a
 minute, with the number of times it was left out.
 
@@ -23,38 +21,16 @@ what is wrong now.  An event that says that something broke raises one, the
 event that says that it is whole again clears it.
 """
 
-import json
-import os
-import re
-import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
 
+from backupmx.logbook import CHECKS, DELIVERIES, EVENTS, LABELS, RULE_HITS, VERDICTS, Alarm, Key, Logbook
 from backupmx.mail.envelope import Client, Envelope, Tls
 from backupmx.mail.reply import Reply
 
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_QUIET_SECONDS = 60.0
-
-EVENTS: Final = "backupmx_events_total"
-VERDICTS: Final = "backupmx_verdicts_total"
-CHECKS: Final = "backupmx_checks_total"
-DELIVERIES: Final = "backupmx_deliveries_total"
-RULE_HITS: Final = "backupmx_rule_hits_total"
-LABELS: Final[dict[str, tuple[str, ...]]] = {
-    EVENTS: ("event",),
-    VERDICTS: ("fate",),
-    CHECKS: ("check", "engine", "seen"),
-    DELIVERIES: ("state",),
-    RULE_HITS: ("table", "line", "rule"),
-}
-"""What is counted, and by what."""
-
-Key = tuple[str, ...]
-"""A name of LABELS and a value for each of its labels."""
+__all__ = [
+    "CHECKS", "DELIVERIES", "EVENTS", "LABELS", "RULE_HITS", "VERDICTS", "Alarm", "Journal", "Key", "silent",
+]  # fmt: skip
 
 _QUEUE_ALARM = 900.0
 """Seconds after which trouble with the queue that did not come again is over, though no mail came to prove it."""
@@ -62,66 +38,8 @@ _LOOP_ALARM = 7200.0
 """Twice the longest wait between two tries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something that is wrong, and stays so until somebody or something mends it."""
-
-    key: str
-    """What it is about: "engine clamd", "reload", "queue", "account", "child worker 1", "loop smtp:[192.0.2.1]"."""
-    since: float
-    """Seconds since the epoch."""
-    text: str
-
-
-def _stderr(line: bytes) -> None:
-    """One write a line.  A log that cannot be written must not stop the mail."""
-    try:
-        os.write(2, line)
-    except OSError:
-        pass  # Standard error is gone or its disk is full: nowhere left to say so.
-
-
-class Journal:
-    """The events of one process.  `sink` takes each finished line; tests pass list.append."""
-
-    def __init__(
-        self,
-        *,
-        format: str = "postfix",
-        sink: Callable[[bytes], object] = _stderr,
-        clock: Callable[[], float] = time.time,
-        host: str = "",
-        stamped: bool | None = None,
-    ) -> None:
-        self.counters: Counter[str] = Counter()
-        """Events by their names."""
-        self._labelled: Counter[Key] = Counter()
-        self._alarms: dict[str, tuple[Alarm, float]] = {}
-        self._json = format == "json"
-        self._sink = sink
-        self._clock = clock
-        self._host = (host or os.uname().nodename).partition(".")[0]
-        self._stamped = "JOURNAL_STREAM" not in os.environ if stamped is None else stamped
-        self._second = -1
-        self._prefix = ""
-        self._last: dict[str, tuple[float, int]] = {}
-
-    @property
-    def counts(self) -> dict[Key, int]:
-        """Everything that is counted, since this process began."""
-        return {(EVENTS, event): count for event, count in self.counters.items()} | self._labelled
-
-    @property
-    def alarms(self) -> tuple[Alarm, ...]:
-        """What is wrong now, in the order in which it went wrong."""
-        now = self._clock()
-        self._alarms = {key: (alarm, until) for key, (alarm, until) in self._alarms.items() if now < until}
-        return tuple(alarm for alarm, _ in self._alarms.values())
-
-    def clear(self, kind: str) -> None:
-        """What an alarm told of is over: one by its key, or all whose keys begin with this word.  No line."""
-        for key in [key for key in self._alarms if key == kind or key.startswith(f"{kind} ")]:
-            del self._alarms[key]
+class Journal(Logbook):
+    """The events of one process."""
 
     # smtpd: the door
 
@@ -447,46 +365,6 @@ class Journal:
         self._write(
             event, "smtp", line, queue_id=queue_id, to=to, relay=relay, delay=round(delay, 3), dsn=status, reason=text
         )
-
-    def _raise(self, key: str, text: str, lasts: float = float("inf")) -> None:
-        """`lasts`: seconds after which it is over unless it is raised again.  It stands since it was raised first."""
-        now = self._clock()
-        standing = self._alarms.get(key)
-        since = standing[0].since if standing and now < standing[1] else now
-        self._alarms[key] = (Alarm(key, since, _UNPRINTABLE.sub("?", text)), now + lasts)
-
-    def _seldom(self, key: str, event: str, program: str, line: str, **fields: Any) -> None:
-        """At most once a minute for each key; the counter counts every time."""
-        now = self._clock()
-        last, left_out = self._last.get(key, (-_QUIET_SECONDS, 0))
-        if now - last < _QUIET_SECONDS:
-            self.counters[event] += 1
-            self._last[key] = (last, left_out + 1)
-            return
-        if len(self._last) > 1000:
-            self._last.clear()  # keys carry reasons; a log must not grow memory
-        self._last[key] = (now, 0)
-        more = f" (and {left_out} times more since)" if left_out else ""
-        self._write(event, program, line + more, **fields)
-
-    def _write(self, event: str, program: str, line: str, **fields: Any) -> None:
-        self.counters[event] += 1
-        if self._json:
-            record = {"time": round(self._clock(), 3), "program": program, "pid": os.getpid(), "event": event, **fields}
-            self._sink(json.dumps(record).encode() + b"\n")
-            return
-        if not line.isprintable():
-            line = _UNPRINTABLE.sub("?", line)
-        self._sink(f"{self._stamp()}backupmx/{program}[{os.getpid()}]: {line}\n".encode("utf-8", "replace"))
-
-    def _stamp(self) -> str:
-        if not self._stamped:
-            return ""
-        now = int(self._clock())
-        if now != self._second:
-            self._second = now
-            self._prefix = f"{time.strftime('%b %e %H:%M:%S', time.localtime(now))} {self._host} "
-        return self._prefix
 
 
 def silent() -> Journal:
