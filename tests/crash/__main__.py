@@ -9,6 +9,7 @@ Status 0: nothing was lost, nothing was half, and every mutation was found.
 """
 
 import argparse
+import random
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.crash.appliance import appliance_kills
-from tests.crash.boundaries import kills
+from tests.crash.boundaries import kills, kills_in_a_crowd
 from tests.crash.faults import faults
 from tests.crash.mutations import MUTATIONS, Proof, prove
 from tests.crash.power import forgetful_disks, power_cuts
@@ -40,10 +41,12 @@ def forgetful(work: Path, every: int) -> Iterator[Crash]:
 def kill(work: Path, every: int) -> Iterator[Crash]:
     for story in SCRIPTED:
         yield from kills(story, work / story, every=every)
+    for story in CROWDS:
+        yield from kills_in_a_crowd(story, work / story, times=max(1, 200 // every), chance=random.Random())
 
 
 def fault(work: Path, every: int) -> Iterator[Crash]:
-    for story in ("evening", "morning"):
+    for story in SCRIPTED:
         yield from faults(story, work / story, every=every)
 
 

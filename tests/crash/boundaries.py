@@ -1,9 +1,15 @@
-"""boundaries: SIGKILL exactly before each write, fsync, rename and unlink of a story.
+"""boundaries: SIGKILL exactly before each write, fsync, rename and unlink of a story; of a crowd at any moment.
 
 A kill loses no page that the kernel has, so the state of the files changes only at these calls: before
 the N-th is after the one before it.  Each point is a life of its own: started, killed there, examined.
+Of those with many at once no two are alike: they are killed when so many lines were said, one of two
+processes or both.
 """
 
+import os
+import random
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +17,10 @@ from pathlib import Path
 from tests.crash.examine import Examined, examine
 from tests.crash.power import TRACED
 from tests.crash.result import Crash
-from tests.crash.trace import Event, Fault, events, play
+from tests.crash.story import furnish
+from tests.crash.told import Told
+from tests.crash.trace import Event, Fault, events, forked, play
+from tests.journeys.appliance import alive, kill
 
 
 def boundaries(story: str, work: Path) -> list[Fault]:
@@ -40,3 +49,37 @@ def kills(story: str, work: Path, *, every: int = 1, start: int = 0) -> Iterator
         else:
             found = examine(work / "live", played.told)
         yield Crash(f"kill -9 at a call, {story}", str(fault), found)
+
+
+def kills_in_a_crowd(story: str, work: Path, *, times: int, chance: random.Random) -> Iterator[Crash]:
+    for _ in range(times):
+        lines = chance.randrange(1, 250)
+        victim = chance.choice(("all", "all", "one that puts", "one that relays"))
+        told = Told()
+        told.hear(_killed(story, work, lines, victim))
+        yield Crash(f"kill -9 at any moment, {story}", f"{victim}, line {lines}", examine(work / "live", told))
+
+
+def _killed(story: str, work: Path, lines: int, victim: str) -> str:
+    """-> what was said; of a killed process up to its last whole line, which is all there is."""
+    furnish(story, work / "live")
+    said = work / "said"
+    pid = forked(story, work, said)
+    os.waitpid(pid, os.WUNTRACED)
+    os.kill(pid, signal.SIGCONT)
+    while said.read_text().count("\n") < lines and alive(pid):
+        time.sleep(0.0005)
+    both = [pid, *children(pid)]
+    for one in {"all": both, "one that puts": both[:1], "one that relays": both[1:]}[victim]:
+        kill(one)
+    os.waitpid(pid, 0)
+    while any(alive(one) for one in both):  # the other one ends its work
+        time.sleep(0.005)
+    return said.read_text()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []  # it has ended

@@ -69,12 +69,16 @@ async def _compared(queue: SqliteQueue, told: Told) -> Examined:
 
 async def _ends(queue: SqliteQueue, told: Told) -> list[str]:
     """What has its end stands in the ledger with it."""
+    expected = {recipient: {"discarded"} for recipient in told.dropped}
+    for recipient, fate in told.fates.items():
+        if fate.sure is not None and fate.sure.ends and not fate.maybe:
+            tidied = {"discarded"} if fate.sure is State.DELETED else set()
+            expected[recipient] = {str(fate.sure), *tidied}
     wrongs = []
-    for (id, address), fate in told.fates.items():
-        if fate.sure in (State.DELIVERED, State.BOUNCED, State.EXPIRED) and not fate.maybe:
-            ends = {f.address: f.state for life in await queue.trace(id) if life.id == id for f in life.fates}
-            if ends.get(address) != fate.sure:
-                wrongs.append(f"{id} to {address} was {fate.sure}, the ledger says {ends.get(address)}")
+    for (id, address), states in expected.items():
+        ends = {f.address: f.state for life in await queue.trace(id) for f in life.fates}
+        if ends.get(address) not in states:
+            wrongs.append(f"{id} to {address} was {min(states)}, the ledger says {ends.get(address)}")
     return wrongs
 
 

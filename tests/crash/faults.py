@@ -39,15 +39,14 @@ def places(story: str, work: Path) -> list[tuple[str, str, int]]:
 
 
 def faults(story: str, work: Path, *, every: int = 1, start: int = 0) -> Iterator[Crash]:
-    """Once, for nine calls, and for good, in turn.  Of the many writes of the log and the database each gets one
-    error, of all other calls each gets all."""
+    """Every error at every call: once, for nine calls, and for good, in turn."""
     chosen = [
-        (call, path, n, error)
-        for number, (call, path, n) in enumerate(places(story, work))
-        for error in (ERRORS[call] if call != "pwrite64" else [ERRORS[call][number % 4]])
+        (call, path, n, error, place + turn)
+        for place, (call, path, n) in enumerate(places(story, work))
+        for turn, error in enumerate(ERRORS[call])
     ]
-    for number, (call, path, n, error) in enumerate(chosen[start::every], start):
-        long = ("", f"..{n + 8}", "", "+")[number % 4]
+    for call, path, n, error, turn in chosen[start::every]:
+        long = ("", f"..{n + 8}", "", "+")[turn % 4]
         fault = Fault(call, path, f"{n}{long}", error)
         yield Crash(f"{error}, {story}", str(fault), _after(story, work, fault))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backupmx.queue import commit, incoming, orders, outcomes, schema
+from backupmx.queue import commit, incoming, ledger, orders, outcomes, schema
 from backupmx.queue.bodies import Bodies
 from backupmx.queue.commit import Work, Writer
 from backupmx.queue.schema import Connection
@@ -127,13 +127,16 @@ def _removed_before_commit(module: Any, name: str) -> Callable[[], None]:
 
 def _answered_before_commit() -> None:
     """The sender reads 250 when the rows are written and before COMMIT."""
+    transact = Writer._transact
 
     def eager(self: Writer, batch: Any) -> Any:
+        if any(work is not incoming.PUT for work, _, _ in batch):
+            return transact(self, batch)
         db = self._db = self._db or self._connect()
         self._begin(db)
         results = commit._together(db, batch)
         self._loop.call_soon_threadsafe(self._resolve, list(batch), results)
-        time.sleep(0.005)
+        time.sleep(0.02)  # the sender has read it
         db.execute("COMMIT")
         db.sync()
         batch.clear()
@@ -170,6 +173,8 @@ MUTATIONS = (
         _not_durable(outcomes, "SETTLE_WITH_NOTICE"),
     ),
     Mutation("an operator's word does not wait", "orders.py: CHANGE", _not_durable(orders, "CHANGE")),
+    Mutation("what leaves the quarantine does not wait", "orders.py: EXPEL", _not_durable(orders, "EXPEL")),
+    Mutation("what a rule drops does not wait", "ledger.py: RECORD", _not_durable(ledger, "RECORD")),
     Mutation("a body file is not synced", "bodies.py: write", _without_fsync("write", False)),
     Mutation("a body file's name is not synced", "bodies.py: write", _without_fsync("write", True)),
     Mutation("a spooled file is not synced", "bodies.py: adopt", _without_fsync("adopt", False)),
@@ -179,6 +184,8 @@ MUTATIONS = (
              _removed_before_commit(outcomes, "SETTLE")),
     Mutation("a body file goes before its removal is committed", "sqlite.py: change",
              _removed_before_commit(orders, "CHANGE")),
+    Mutation("a body file goes before its removal is committed", "sqlite.py: expel",
+             _removed_before_commit(orders, "EXPEL")),
     Mutation("250 before COMMIT", "commit.py: _transact", _answered_before_commit),
     Mutation("after a failed fsync the log is not written again", "schema.py: write_log_again", _not_again, "morning",
              forgetful=True),

@@ -91,5 +91,5 @@ def _cuts(
 def _moment(event: Event, work: Path) -> bool:
     """After an answer from the disk, after a promise, after a name has changed.  In between luck decides anyway."""
     if event.call == "said":
-        return b"end " in event.data or b"failed " in event.data
+        return any(word in event.data for word in (b"end ", b"failed ", b"dropped "))
     return event.call in ("fsync", "fdatasync", "unlink", "rename") and event.path.startswith(str(work / "live"))

@@ -1,7 +1,7 @@
 """story: lives of a queue in which everything happens that touches the disk.
 
     evening    a new queue: put (small, large, spooled, held, discarded), claim, deliver, defer, refuse, return
-               with a notice, hold, release, delete, flush, tidy the quarantine, checkpoints, close
+               with a notice, hold, release, delete, drop, flush, tidy the quarantine, checkpoints, close
     morning    a start on what an evening left that ended in a crash: pause, resume, new routes, the log begins anew
     inherited  a morning on a queue file of version 1 with mail in it: the migration comes first
     crowd      many at once, in an order of chance: put, claim, settle
@@ -93,6 +93,14 @@ class Teller:
             new = replace(new, message=replace(new.message, spool=Spool(path, 11)))
         changes = [(id, r.address, r.state) for r in new.recipients]
         return await self.do(self.queue.put(new), *changes, putting=True)
+
+    async def drop(self, id: str) -> None:
+        """A rule drops it at the door: it is in the account and nowhere else."""
+        try:
+            await self.queue.record(letter(id, ("anna@example.jp",), State.DISCARDED))
+        except QueueTrouble:
+            return  # 451: its sender comes again
+        say(f"dropped {id} anna@example.jp")
 
     async def order(self, id: str, address: str, state: State, *, of: Sequence[str] = ()) -> bool:
         """An operator's word."""
@@ -190,6 +198,7 @@ async def _evening(teller: Teller, plan: Plan) -> None:
     await relay(teller, plan, round=2)
     await teller.order("S09", "berta@example.jp", State.HELD)
     await tidy(teller)
+    await teller.drop("D12")
     await teller.put("L10", state=State.HELD)
     await teller.order("L10", "anna@example.jp", State.DELETED)
     await teller.put("S11", "anna@example.jp", "berta@example.jp")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.appliance import appliance_kills
-from tests.crash.boundaries import kills
+from tests.crash.boundaries import kills, kills_in_a_crowd
 from tests.crash.faults import faults
 from tests.crash.mutations import MUTATIONS, Mutation, prove
 from tests.crash.power import forgetful_disks, power_cuts
@@ -47,10 +47,16 @@ def test_killed_at_a_call(tmp_path: Path, story: str) -> None:
     survived(kills(story, tmp_path, every=60, start=random.randrange(60)), 4)
 
 
+@pytest.mark.parametrize("story", ["crowd", "pair"])
+def test_killed_at_any_moment(tmp_path: Path, story: str) -> None:
+    """Of two processes full of work one or both are killed: what they had promised is there, whole."""
+    survived(kills_in_a_crowd(story, tmp_path, times=5, chance=random.Random()), 5)
+
+
 @pytest.mark.parametrize("story", ["evening", "morning", "inherited"])
 def test_a_disk_that_says_no(tmp_path: Path, story: str) -> None:
     """Full, over quota, broken or read-only at any call: refused politely, nothing lost, and mail flows afterwards."""
-    survived(faults(story, tmp_path, every=120, start=random.randrange(120)), 4)
+    survived(faults(story, tmp_path, every=400, start=random.randrange(400)), 4)
 
 
 @pytest.mark.slow

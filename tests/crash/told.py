@@ -10,6 +10,7 @@ everything else is certain.
     failed ID ADDRESS STATE     a put that read 451 or 452: it must not be there
     unsure ID ADDRESS STATE     an error, and it may be so all the same (commit.py: Uncertain)
     primary ID ADDRESS          the primary said 250 for this recipient
+    dropped ID ADDRESS          a rule dropped it: its sender read 250, and the account has it
     word TEXT                   anything else: "open", "works"
 """
 
@@ -53,6 +54,7 @@ class Fate:
 class Told:
     fates: dict[Recipient, Fate] = field(default_factory=dict)
     primary: Counter[Recipient] = field(default_factory=Counter)
+    dropped: list[Recipient] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     unsure: set[str] = field(default_factory=set)
     """Ids whose put read 451 although it may be there."""
@@ -65,6 +67,9 @@ class Told:
             elif word == "primary":
                 id, address = rest.split()
                 self.primary[id, address] += 1
+            elif word == "dropped":
+                id, address = rest.split()
+                self.dropped.append((id, address))
             else:
                 self._change(word, *rest.split())
 

@@ -90,7 +90,7 @@ def play(
     """Run `story` in work/live under strace with these options; `before` is called in its process."""
     before_it = furnish(story, work / "live")
     said, log = work / "said", work / "trace"
-    pid = _forked(story, work, said, before)
+    pid = forked(story, work, said, before)
     os.waitpid(pid, os.WUNTRACED)
     command = ["strace", "-f", "-y", "-xx", "-s", "2000000", *options, "-o", str(log), "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as strace:
@@ -105,7 +105,7 @@ def play(
     return Played(os.waitstatus_to_exitcode(status), told, log.read_text(), (work / "errors").read_text())
 
 
-def _forked(story: str, work: Path, said: Path, before: Callable[[], None]) -> int:
+def forked(story: str, work: Path, said: Path, before: Callable[[], None] = nothing) -> int:
     """A child that waits for its tracer before it does anything."""
     pid = os.fork()
     if pid:

@@ -1,6 +1,5 @@
-"""workers: programs the queue's tests start, and kill: `python -m tests.queue.workers WHAT STORE`.
+"""workers: programs that the queue's tests start: `python -m tests.queue.workers WHAT STORE`.
 
-put      puts for ever from 20 tasks, writes each id it may promise to standard output
 relay    claims and settles for ever, writes each id that is settled
 load N   puts N entries and ends
 """
@@ -18,17 +17,6 @@ from tests.queue.samples import HOP, entry, settled
 def promise(id: str) -> None:
     """One write: a line that is there is whole."""
     os.write(1, f"{id}\n".encode())
-
-
-async def put(queue: SqliteQueue) -> None:
-    async def client(number: int) -> None:
-        body = b"\r\n" + bytes([65 + number]) * (300_000 if number == 0 else 4000)
-        while True:
-            new = entry(f"user{number}@example.jp", f"other{number}@example.jp", arrived=time.time(), body=body)
-            await queue.put(new)
-            promise(new.id)
-
-    await asyncio.gather(*(client(number) for number in range(20)))
 
 
 async def relay(queue: SqliteQueue) -> None:
@@ -54,10 +42,7 @@ async def load(queue: SqliteQueue, many: int) -> None:
 async def main() -> None:
     what, store, *numbers = sys.argv[1:]
     queue = await open_queue(store)
-    if what == "load":
-        await load(queue, int(numbers[0]))
-    else:
-        await {"put": put, "relay": relay}[what](queue)
+    await (load(queue, int(numbers[0])) if what == "load" else relay(queue))
     await queue.close()
 
 

@@ -1,15 +1,12 @@
-"""What a crash leaves: everything promised, nothing half.
+"""Several processes on one queue file; what each asks of the disk, and what one that died leaves to the next.
 
-The programs of workers.py run under load and are killed with SIGKILL; what they
-had said they promised is then looked for.  A kill loses no page that the kernel
-has, so that the disk is asked at all is looked at with strace.
+What a crash leaves is looked at in tests/crash.
 """
 
 import asyncio
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from backupmx.queue.entry import State
-from backupmx.queue.sqlite import SqliteQueue, open_queue
+from backupmx.queue.sqlite import open_queue
 from tests.queue.samples import HOP, NOW, entry, settled
 
 
@@ -35,60 +32,6 @@ async def program(what: str, store: str, *arguments: str) -> AsyncIterator[async
         await process.communicate()
 
 
-async def promises(process: asyncio.subprocess.Process, until: int) -> list[str]:
-    """The ids it promised: `until` of them, then SIGKILL, then what it still had said."""
-    assert process.stdout is not None
-    said = [await process.stdout.readline() for _ in range(until)]
-    process.send_signal(signal.SIGKILL)
-    said += (await process.stdout.read()).splitlines(keepends=True)
-    return [line.decode().strip() for line in said]
-
-
-async def everything(queue: SqliteQueue) -> dict[str, int]:
-    """Ids that wait and how many recipients each has."""
-    found: dict[str, int] = {}
-    while page := await queue.waiting(after=max(found, default="")):
-        found |= {entry.id: len(entry.recipients) for entry in page}
-    return found
-
-
-@pytest.mark.parametrize("until", [1, 50, 700])
-async def test_killed_while_accepting(tmp_path: Path, until: int) -> None:
-    """Whatever was promised before the kill is there, whole, with all its recipients."""
-    store = f"sqlite:{tmp_path}/queue.db"
-    async with program("put", store) as process:
-        promised = await promises(process, until)
-    queue = await open_queue(store)
-    await queue.sweep()
-    found = await everything(queue)
-    assert set(promised) - set(found) == set()
-    assert set(found.values()) == {2}
-    assert await queue.check() == []
-    await queue.close()
-
-
-async def test_killed_while_relaying(tmp_path: Path) -> None:
-    """Every message is either still queued or was settled, whichever of two processes dies when."""
-    store = f"sqlite:{tmp_path}/queue.db"
-    async with AsyncExitStack() as stack:
-        putting = await stack.enter_async_context(program("put", store))
-        relaying = await stack.enter_async_context(program("relay", store))
-        settled_ids = await promises(relaying, 500)
-        promised = await promises(putting, 700)
-    queue = await open_queue(store)
-    await queue.sweep()
-    found = await everything(queue)
-    assert set(settled_ids) & set(found) == set()
-    # What the relay had settled and not yet said is in the account: at most the claim it was at.
-    unsaid = set(promised) - set(found) - set(settled_ids)
-    lives = [life for id in unsaid | set(settled_ids[:50]) for life in await queue.trace(id)]
-    assert {fate.state for life in lives for fate in life.fates} <= {"delivered"}
-    assert (len(unsaid) <= 20, len(lives)) == (True, len(unsaid) + 50)
-    assert await queue.check() == []
-    assert len(await queue.claim(HOP, 10_000, 2e9, 60.0)) == len(found)
-    await queue.close()
-
-
 async def test_several_processes(tmp_path: Path) -> None:
     """Receivers and a relay work at once on one file, and nobody is told that it is locked."""
     store = f"sqlite:{tmp_path}/queue.db"
@@ -102,12 +45,6 @@ async def test_several_processes(tmp_path: Path) -> None:
     queue = await open_queue(store)
     assert await queue.totals() == []
     await queue.close()
-
-
-# Is the disk asked?
-
-
-SYNC = re.compile(r"(fdatasync|fsync)\((\d+)")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not there")
