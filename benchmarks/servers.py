@@ -87,9 +87,12 @@ class Ours:
         (folder / "transport.map").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
         (folder / "backupmx.toml").write_text(config.format(port=port, rules=rules))
         self._run = [sys.executable, "-m", "backupmx"]
+        # As installed: a command reads its bytecode and does not compile itself anew each time.
+        self._environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.process = subprocess.Popen(
-            [*self._run, "serve", "-c", str(folder / "backupmx.toml")], stderr=(folder / "log").open("wb")
-        )
+            [*self._run, "serve", "-c", str(folder / "backupmx.toml")],
+            stderr=(folder / "log").open("wb"), env=self._environment,
+        )  # fmt: skip
 
     def pids(self) -> list[int]:
         return [self.process.pid, *_children(self.process.pid)]
@@ -97,7 +100,7 @@ class Ours:
     def flush(self) -> None:
         subprocess.run(
             [*self._run, "flush", "--no-wait", "-c", str(self.folder / "backupmx.toml")],
-            check=True, stdout=subprocess.DEVNULL,
+            check=True, stdout=subprocess.DEVNULL, env=self._environment,
         )  # fmt: skip
 
     def stop(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backupmx.config import Config, ConfigTrouble, find, load, octets, parse, seconds
+from backupmx.config import Config, ConfigTrouble, find, home_of, load, octets, parse, seconds
 
 SMALLEST = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "transport.map"\n'
 HERE = Path("/etc/backupmx/backupmx.toml")
@@ -157,3 +157,24 @@ def test_networks(key: str) -> None:
     assert errors(f"{SMALLEST}[smtp]\n{key} = ['proxy.example.jp']\n")[0].startswith(
         f"smtp.{key}: 'proxy.example.jp' is"
     )
+
+
+STATES = ("", 'state_dir = "/var/spool/mx"\n', 'state_dir = "s"\nqueue = { store = "sqlite:q" }\n')
+
+
+@pytest.mark.parametrize("more", STATES)
+def test_the_home_of_a_file_is_that_of_its_configuration(tmp_path: Path, more: str) -> None:
+    """Commands that read only where the appliance lives find the same queue as those that read everything."""
+    file = tmp_path / "backupmx.toml"
+    file.write_text(more + SMALLEST)
+    assert home_of(file) == load(file).home
+    assert home_of(file).queue_store == load(file).queue_store
+
+
+@pytest.mark.parametrize("text", ["state_dir = 1\n", "queue = 1\n", "[queue]\nstore = 7\n", "state_dir = \n"])
+def test_a_home_that_cannot_be_read_is_said(tmp_path: Path, text: str) -> None:
+    """A file that does not tell where the queue is ends the command with a sentence, not a traceback."""
+    file = tmp_path / "backupmx.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigTrouble, match=str(file)):
+        home_of(file)

@@ -1,4 +1,4 @@
-"""read: the configuration file, found, read and checked as a whole.
+"""read: the configuration file, read and checked as a whole.
 
 `load(path)` gives a frozen tree, or raises ConfigTrouble with every error at
 once: file, key, what is wrong, what to write instead.  Unknown keys are
@@ -7,63 +7,27 @@ a setting that is silently without effect is worse than none.
 """
 
 import difflib
-import os
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from backupmx.config.home import ConfigTrouble, read_toml, toml
 from backupmx.config.sections import Config
-
-SEARCH = (
-    Path("backupmx.toml"),
-    Path("/usr/local/etc/backupmx/backupmx.toml"),
-    Path("/etc/backupmx/backupmx.toml"),
-)
-"""Where a command looks when neither -c nor $BACKUPMX_CONFIG names a file."""
-
-
-class ConfigTrouble(Exception):
-    """The configuration cannot be used.  `errors` are sentences: "FILE: KEY: what, and what to write"."""
-
-    def __init__(self, errors: Sequence[str], rest: "Config | None" = None) -> None:
-        """`rest`: the configuration without what is wrong in it, so that the files it names can be read too."""
-        super().__init__("\n".join(errors))
-        self.errors = tuple(errors)
-        self.rest = rest
-
-
-def find(named: str | None = None, environment: Mapping[str, str] = os.environ) -> Path:
-    """The configuration file: -c, $BACKUPMX_CONFIG, then the usual places.  Raises ConfigTrouble."""
-    if named or (named := environment.get("BACKUPMX_CONFIG")):
-        return Path(named)
-    for path in SEARCH:
-        if path.exists():
-            return path
-    places = ", ".join(str(p) for p in SEARCH)
-    raise ConfigTrouble(
-        [f"no configuration found in {places}; name one with -c FILE, or write one with backupmx init DIR"]
-    )
 
 
 def load(path: Path) -> Config:
     """The configuration in a file.  Raises ConfigTrouble with every error at once."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigTrouble([f"{path}: {why}"]) from None
-    return parse(text, path)
+    return _checked(read_toml(path), path)
 
 
 def parse(text: str, path: Path) -> Config:
     """The configuration in a text; `path` is where it stands.  Raises ConfigTrouble."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigTrouble([f"{path}: {error}"]) from None
+    return _checked(toml(text, path), path)
+
+
+def _checked(values: Mapping[str, Any], path: Path) -> Config:
     if "path" in values:
         raise ConfigTrouble([f"{path}: path: unknown key"])
     try:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from backupmx.config.home import STORE, Home
 from backupmx.config.recipients import Recipients
 from backupmx.config.values import Octets, OnError, Seconds, Section
 
@@ -304,7 +305,7 @@ class Milter(Section):
 class Queue(Section):
     """[queue]: where accepted mail rests."""
 
-    store: str = "sqlite:queue.db"
+    store: str = STORE
     """A file in state_dir, on a local file system that honours fsync."""
     lifetime: Seconds = 5 * 86400.0
     """Returned after this long. RFC 5321 4.5.4.1 asks for at least 4 to 5 days; a secondary may wait 30."""
@@ -388,15 +389,18 @@ class Config(Section):
         """Of a file the operator writes: relative to the configuration's own directory."""
         return self.path.parent / path
 
+    @property
+    def home(self) -> Home:
+        return Home(self.path, self.state_dir, self.queue.store)
+
     def state_path(self, path: str) -> Path:
         """Of a file we write: relative to state_dir."""
-        return self.path.parent / self.state_dir / path
+        return self.home.state_path(path)
 
     @property
     def queue_store(self) -> str:
         """queue.store with its path made whole: "sqlite:/var/spool/backupmx/queue.db"."""
-        kind, _, path = self.queue.store.partition(":")
-        return f"{kind}:{self.state_path(path)}"
+        return self.home.queue_store
 
     def table(self, spec: str) -> str:
         """A table of [rules] with its path made whole: "pcre:/etc/backupmx/header_checks"; "" and inline rules stay."""

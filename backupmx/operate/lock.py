@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 
-from backupmx.config import Config, ConfigTrouble
+from backupmx.config import ConfigTrouble, Housed
 
 PATIENCE = 10.0
 """The children of an appliance that was killed end their work first; a moment's patience spares a restart."""
@@ -18,7 +18,7 @@ PATIENCE = 10.0
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def lock(config: Config) -> int:
+def lock(config: Housed) -> int:
     """The state directory is ours alone.  Raises ConfigTrouble."""
     path = config.state_path("lock")
     try:
@@ -34,12 +34,12 @@ def lock(config: Config) -> int:
     return descriptor
 
 
-def taken(config: Config) -> str:
+def taken(config: Housed) -> str:
     """What to say when it is."""
     return f"{config.state_path('lock')}: another backupmx works on this queue; stop it first"
 
 
-def is_running(config: Config) -> bool:
+def is_running(config: Housed) -> bool:
     """An appliance holds the lock of this state directory."""
     try:
         descriptor = os.open(config.state_path("lock"), os.O_RDONLY | _SAFELY)
@@ -54,7 +54,7 @@ def is_running(config: Config) -> bool:
     return False
 
 
-def becomes_free(config: Config, patience: float) -> bool:
+def becomes_free(config: Housed, patience: float) -> bool:
     """Whether nobody holds it, now or within `patience` seconds."""
     deadline = time.monotonic() + patience
     while is_running(config):

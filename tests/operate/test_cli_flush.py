@@ -1,5 +1,7 @@
 """flush: what it says while it goes, and at the end."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,18 @@ def test_nothing_deferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     desk.on_queue(lambda queue: queue.end_leases())  # type: ignore[arg-type, return-value]
     done = desk.says("flush")
     assert (done.exit_code, done.stdout) == (0, "Nothing is deferred.\n")
+
+
+def test_a_mistake_elsewhere_holds_no_mail_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody wrote into the configuration since the appliance started is no reason not to flush."""
+    monkeypatch.setattr("backupmx.operate.cli.flush.is_running", lambda home: True)
+    desk = Desk(tmp_path)
+    desk.on_queue(lambda queue: queue.end_leases())  # type: ignore[arg-type, return-value]
+    desk.config.write_text(desk.config.read_text() + "[smtp]\nworkrs = 2\n")
+    assert desk.says("flush").exit_code == 0
+
+
+def test_flush_starts_without_the_whole_configuration() -> None:
+    """The command is on its way before pydantic would have been imported."""
+    asked = "import sys, backupmx.operate.cli.flush; sys.exit('pydantic' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

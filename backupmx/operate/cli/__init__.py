@@ -70,7 +70,7 @@ def main() -> None:
     try:
         cli()
     except Exception as trouble:
-        from backupmx.config import ConfigTrouble  # not before: it takes 0.2 s, and there are commands without
+        from backupmx.config import ConfigTrouble  # not before: there are commands without
 
         if not isinstance(trouble, ConfigTrouble):
             raise

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from backupmx.config import Config
+if TYPE_CHECKING:
+    from backupmx.config import Config
 
 
 def folded(domain: str) -> str:
@@ -13,7 +15,7 @@ def folded(domain: str) -> str:
     return domain.lower().removesuffix(".")
 
 
-def require_ours(config: Config, domains: Sequence[str]) -> None:
+def require_ours(config: "Config", domains: Sequence[str]) -> None:
     """Says which are not and ends with status 1."""
     from backupmx.operate.policy import read_routes
 

@@ -8,9 +8,17 @@ from contextlib import ExitStack
 
 import click
 
-from backupmx.config import Config, ConfigTrouble
+from backupmx.config import ConfigTrouble, Home
 from backupmx.operate.cli.domains import folded, require_ours
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, on_terminal, write_json
+from backupmx.operate.cli.options import (
+    ago,
+    config_option,
+    json_option,
+    load_config,
+    load_home,
+    on_terminal,
+    write_json,
+)
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.lock import is_running
 from backupmx.queue.entry import FlushProgress, Paused
@@ -35,24 +43,25 @@ def command(domains: tuple[str, ...], everything: bool, no_wait: bool, config_fi
     """
     if domains and everything:
         raise click.UsageError("name domains, or --all")
-    config = load_config(config_file)
+    home = load_home(config_file)
     domains = tuple(folded(domain) for domain in domains)
-    require_ours(config, domains)
-    if not is_running(config):
-        raise_not_running(config)
-    sys.exit(with_queue(config, lambda queue: _flush(queue, config, domains, no_wait, as_json)))
+    if domains:
+        require_ours(load_config(config_file), domains)
+    if not is_running(home):
+        raise_not_running(home)
+    sys.exit(with_queue(home, lambda queue: _flush(queue, home, domains, no_wait, as_json)))
 
 
-def raise_not_running(config: Config) -> None:
+def raise_not_running(home: Home) -> None:
     click.echo(
-        f"backupmx: no appliance works on {config.state_path('')}: nothing would be delivered."
+        f"backupmx: no appliance works on {home.state_path('')}: nothing would be delivered."
         " What waits goes out when `backupmx serve` starts.",
         err=True,
     )
     sys.exit(1)
 
 
-async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], no_wait: bool, as_json: bool) -> int:
+async def _flush(queue: SqliteQueue, home: Home, domains: tuple[str, ...], no_wait: bool, as_json: bool) -> int:
     began = time.monotonic()
     stays = [p for p in await queue.paused() if p.domain in domains or (p.recipients and not domains)]
     for one in stays:
@@ -72,7 +81,7 @@ async def _flush(queue: SqliteQueue, config: Config, domains: tuple[str, ...], n
         show = _progress_bar(stack, account.total) if on_terminal() and not as_json else _lines(as_json, began)
         while not account.done:
             await asyncio.sleep(_LOOK)
-            if not is_running(config):
+            if not is_running(home):
                 raise ConfigTrouble(["the appliance stopped; what waits goes out when `backupmx serve` starts"])
             account = await queue.progress(account.flush) or account
             show(account)

@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from backupmx.config import Config, find, load
+from backupmx.config import Home, find, home_of
 from backupmx.operate.cli.printable import json_text, printable
+
+if TYPE_CHECKING:
+    from backupmx.config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,9 +24,16 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")(command)
 
 
-def load_config(config_file: str | None) -> Config:
+def load_config(config_file: str | None) -> "Config":
     """The configuration a command works with.  Raises ConfigTrouble (status 2)."""
+    from backupmx.config import load  # it takes 0.2 s, and there are commands without
+
     return load(find(config_file))
+
+
+def load_home(config_file: str | None) -> Home:
+    """Where the appliance lives, for a command that only asks one that runs.  Raises ConfigTrouble."""
+    return home_of(find(config_file))
 
 
 def write_json(value: object) -> None:

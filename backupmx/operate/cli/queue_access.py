@@ -11,7 +11,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from backupmx.config import Config, ConfigTrouble
+from backupmx.config import ConfigTrouble, Housed
 from backupmx.operate.identity import become_owner
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import SqliteQueue, open_queue
@@ -20,7 +20,7 @@ from backupmx.queue.wake import Bell
 T = TypeVar("T")
 
 
-def with_queue(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> T:
+def with_queue(config: Housed, work: Callable[[SqliteQueue], Awaitable[T]]) -> T:
     """Do `work` on the appliance's queue, as its owner.  Raises ConfigTrouble when there is none."""
     path = config.queue_store.partition(":")[2]
     try:
@@ -38,7 +38,7 @@ def with_queue(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> T
     return asyncio.run(_work(config, work))
 
 
-async def _work(config: Config, work: Callable[[SqliteQueue], Awaitable[T]]) -> T:
+async def _work(config: Housed, work: Callable[[SqliteQueue], Awaitable[T]]) -> T:
     bell = Bell(str(config.state_path("")))
     try:
         queue = await open_queue(config.queue_store, on_commit=bell.ring)
