@@ -283,6 +283,18 @@ class Journal(Logbook):
         """What is known of recipients cannot be read or written; who cannot be looked up is put off, 451."""
         self._seldom("recipients", "recipients_trouble", "smtpd", f"warning: recipients: {why}", why=why)
 
+    def probed(self, address: str, where: str, word: str, said: str) -> None:
+        """A primary was asked whether it would take mail for an address: it exists, is unknown, or there was no answer
+        that says so (silent)."""
+        status = {"exists": "deliverable", "unknown": "undeliverable"}.get(word, "deferred")
+        line = f"verify: to=<{address}>, relay={where}, status={status} ({said})"
+        self._write("probed", "verify", line, address=address, relay=where, word=word, said=said)
+
+    def probes_spent(self, next_hop: str, a_minute: float) -> None:
+        """A next hop was asked about as many addresses as it may be; others are put off, 450, until there is room."""
+        line = f"warning: verify: {next_hop} is asked {a_minute:g} times a minute, others wait [recipients.probe_rate]"
+        self._seldom(f"probes {next_hop}", "probes_spent", "verify", line, next_hop=next_hop, a_minute=a_minute)
+
     # smtp: deliveries
 
     def delivered(self, queue_id: str, to: str, relay: str, delay: float, status: str, reply: str) -> None:

@@ -43,15 +43,10 @@ def test_broken_toml_names_its_line() -> None:
     assert "line 1" in errors("hostname = \n")[0]
 
 
-@pytest.mark.parametrize(
-    ("extra", "key"),
-    [
-        ("when_primary_up = 'defer'", "relay.when_primary_up"),
-    ],
-)
-def test_what_this_version_lacks_is_refused(extra: str, key: str) -> None:
-    """A setting that would be silently without effect is an error instead."""
-    assert errors(SMALLEST + extra)[0].startswith(key)
+@pytest.mark.parametrize("extra", ["when_primary_up = 'refuse'", "when_primary_up_for = { 'a.jp' = 'no' }"])
+def test_when_primary_up_has_three_words(extra: str) -> None:
+    """Another word than accept, defer, verify is told with its key."""
+    assert errors(SMALLEST + extra)[0].startswith("relay.when_primary_up")
 
 
 @pytest.mark.parametrize("address", ["/run/x.sock", "local:/run/x.sock", "inet:8891@localhost", "unix:x", "inet::25"])

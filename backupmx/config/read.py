@@ -79,7 +79,5 @@ def _did_you_mean(place: tuple[int | str, ...]) -> str:
 
 def _not_in_this_version(config: Config) -> Iterator[str]:
     """Settings of the public interface that this version cannot honour yet: said, not ignored."""
-    if config.relay.when_primary_up != "accept":
-        yield 'relay.when_primary_up: this version knows only "accept"'
     if not config.queue.store.startswith("sqlite:"):
         yield 'queue.store: write "sqlite:FILE"'

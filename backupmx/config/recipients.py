@@ -1,6 +1,6 @@
 """recipients: [recipients] and [[recipients.source]], who exists."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -69,6 +69,25 @@ class Recipients(Section):
     """The same for one domain: { "example.jp" = "defer" }."""
     learn: bool = True
     """What a primary says at delivery is remembered: a 250 for 31 days, a 5.1.1 takes it back."""
+
+    verify: bool = False
+    """The primary is asked, while the client waits, about an address that nobody knows; never while it is down."""
+    verify_for: dict[str, bool] = Field(default_factory=dict)
+    """The same for one domain: { "example.jp" = true }."""
+    verify_wait: Annotated[Seconds, Field(gt=0, le=120)] = 9.0
+    """A client waits so long for the primary's answer, then it is put off with 450."""
+    probe_rate: Annotated[float, Field(gt=0)] = 60.0
+    """Questions a minute to one next hop, over all processes; as many may come at once."""
+
+    @property
+    def verifies(self) -> bool:
+        """Somewhere."""
+        return self.verify or any(self.verify_for.values())
+
+    @field_validator("unknown_for", "verify_for")
+    @classmethod
+    def _domains(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {domain.lower().rstrip("."): word for domain, word in value.items()}
 
     @field_validator("source")
     @classmethod

@@ -82,6 +82,9 @@ class Smtp(Section):
         return value
 
 
+WhenUp = Literal["accept", "defer", "verify"]
+
+
 class RelayTimeouts(Section):
     """[relay.timeouts]: how long a primary may take for each answer; RFC 5321 4.5.3.2 where it says."""
 
@@ -116,8 +119,10 @@ class Relay(Section):
     """Domains we take mail for; empty: those of transport_map (`example.jp`, `.example.jp`)."""
     relay_recipients: str = ""
     """Who exists: lines of "user@domain OK" or "@domain OK"; empty: everybody in a relay domain."""
-    when_primary_up: Literal["accept", "defer", "verify"] = "accept"
-    """What to do with mail while the primary is up."""
+    when_primary_up: WhenUp = "accept"
+    """Mail that comes while the primary is up: take it, put it off (450, "please use it"), or ask the primary first."""
+    when_primary_up_for: dict[str, WhenUp] = Field(default_factory=dict)
+    """The same for one domain: { "example.jp" = "defer" }."""
     on_refusal: Literal["hold", "bounce"] = "hold"
     """The primary says 5xx after we said 250: keep the mail with its words, or return it to the sender."""
     bounce_to: Literal["vouched", "all"] = "vouched"
@@ -145,6 +150,15 @@ class Relay(Section):
     """A primary that nothing was heard of for so long is looked at, mail or not; 0: only when mail waits for it."""
     up_after: Annotated[int, Field(ge=1, le=100)] = 3
     """So many answers in a row, 5 seconds apart, until a primary that was down counts as up."""
+
+    def when_up(self, mode: WhenUp) -> bool:
+        """This mode is anywhere."""
+        return self.when_primary_up == mode or mode in self.when_primary_up_for.values()
+
+    @field_validator("when_primary_up_for")
+    @classmethod
+    def _domains(cls, value: dict[str, WhenUp]) -> dict[str, WhenUp]:
+        return {domain.lower().rstrip("."): mode for domain, mode in value.items()}
 
     @field_validator("bind_address")
     @classmethod

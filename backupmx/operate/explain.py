@@ -11,6 +11,7 @@ What nobody said is assumed and told: a client at an address that is nobody's,
 the envelope from Return-Path or From, our postmaster as the recipient.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,20 +21,25 @@ from backupmx.check.finding import Finding
 from backupmx.check.stamp import fields
 from backupmx.config import Config
 from backupmx.journal import Journal
-from backupmx.mail.address import Malformed, check
+from backupmx.mail.address import Malformed, check, domain_of
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.headers import fields as header_block
 from backupmx.mail.message import Content, Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate
 from backupmx.net.dns import Answer, DNSTrouble, Resolver
-from backupmx.operate import sources
+from backupmx.operate import outlook, sources
+from backupmx.operate.asking import verify
 from backupmx.operate.policy import Files
 from backupmx.operate.worker import admission, policy
-from backupmx.queue.entry import NewRecipient
+from backupmx.queue.entry import NewRecipient, QueueTrouble
+from backupmx.queue.sqlite import open_queue
 from backupmx.receive.admit import Admission
 from backupmx.receive.assess import Assessed, assess
 from backupmx.receive.intake import destinations
+from backupmx.recipients.standing import Knowledge
+from backupmx.recipients.store import StoreTrouble
+from backupmx.route.primaries import Primaries, Standing
 from backupmx.rules.actions import Decision
 
 NOBODY = "192.0.2.1"  # RFC 5737: an address for examples
@@ -88,6 +94,10 @@ class Explained:
     """What nobody said: "client 192.0.2.1"."""
     admitted: tuple[tuple[str, Reply | None], ...]
     """Each recipient, and the refusal at RCPT; None: taken."""
+    known: tuple[Knowledge | None, ...]
+    """Of each, who says so; None: not a recipient of ours, or the store cannot be read."""
+    primaries: tuple[str, ...]
+    """Of each, its next hop, how it is, and what that means: "smtp:[a] is up: relay.when_primary_up = defer"."""
     assessed: Assessed
     proposed: tuple[bytes, ...]
     """The fields our checks wanted to add."""
@@ -112,11 +122,16 @@ async def explained(config: Config, files: Files, content: Content, said: Said) 
 async def _explained(config: Config, files: Files, content: Content, said: Said, resolver: Witness) -> Explained:
     started, lines, assumed = time.monotonic(), list[bytes](), list[str]()
     journal = Journal(sink=lines.append, stamped=False)
-    door = admission(config, files, sources.store(config), journal)
+    primaries = await _primaries(config, files)
+    asking = verify(config, files, resolver, journal)
+    door = admission(config, files, sources.store(config), journal, lambda: primaries, asking, None)
     rules = policy(config, files, resolver, journal)
     envelope = _envelope(said, content, door, files.routes.postmaster or f"postmaster@{config.hostname}", assumed)
     client = await _client(said, resolver, assumed)
-    admitted = tuple((r.address, door.recipient(client, envelope.sender, r.address)) for r in envelope.recipients)
+    known = tuple(_known(config, files, address) for address in envelope.addresses)
+    admitted = tuple([(a, await _admitted(door, client, envelope.sender, a)) for a in envelope.addresses])
+    await asking.close()
+    lines.clear()
     taken = tuple(Recipient(address) for address, refusal in admitted if refusal is None)
     given = replace(envelope, recipients=taken or envelope.recipients)
     assessed = await assess(rules, journal, client, given, content, _QUEUE_ID, time.time())
@@ -129,6 +144,8 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
         len(content.data),
         tuple(assumed),
         admitted,
+        known,
+        tuple(_primary(config, files, primaries, address) for address in envelope.addresses),
         assessed,
         fields(assessed.findings, config.hostname) if assessed.added else (),
         resolver.seen,
@@ -137,6 +154,48 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
         tuple(going),
         time.monotonic() - started,
     )
+
+
+async def _admitted(door: Admission, client: Client, sender: str, recipient: str) -> Reply | None:
+    refusal = door.recipient(client, sender, recipient)
+    return refusal if refusal is None or isinstance(refusal, Reply) else await refusal
+
+
+def _known(config: Config, files: Files, recipient: str) -> Knowledge | None:
+    if not files.routes.is_ours(recipient):
+        return None
+    try:
+        with sources.store(config) as store:
+            return sources.recipients(config, files.known, store).know(recipient)
+    except StoreTrouble:
+        return None
+
+
+def _has_queue(config: Config) -> bool:
+    return os.path.exists(config.queue_store.partition(":")[2])
+
+
+async def _primaries(config: Config, files: Files) -> Primaries:
+    """As the relay left them; nothing is known where there is no queue yet."""
+    if not _has_queue(config):
+        return Primaries()
+    try:
+        queue = await open_queue(config.queue_store)
+        try:
+            return outlook.read(await queue.hop_states(), files.routes.next_hops)
+        finally:
+            await queue.close()
+    except QueueTrouble:
+        return Primaries()
+
+
+def _primary(config: Config, files: Files, primaries: Primaries, recipient: str) -> str:
+    if not files.routes.is_ours(recipient):
+        return ""
+    hop, relay = files.routes.next_hop(recipient), config.relay
+    mode = relay.when_primary_up_for.get(domain_of(recipient), relay.when_primary_up)
+    told = f"{hop} is {primaries.state(hop)}"
+    return f"{told}; relay.when_primary_up = {mode}" if primaries.state(hop) is Standing.UP else told
 
 
 def _reply(assessed: Assessed, admitted: Sequence[tuple[str, Reply | None]]) -> Reply:
@@ -203,8 +262,15 @@ def as_json(name: str, e: Explained) -> dict[str, Any]:
         "client": {"address": e.client.address, "name": e.client.name, "helo": e.client.helo},
         "sender": e.envelope.sender,
         "recipients": [
-            {"address": address, "reply": str(refusal) if refusal else "250 2.1.5 Ok"}
-            for address, refusal in e.admitted
+            {
+                "address": address,
+                "reply": str(refusal) if refusal else "250 2.1.5 Ok",
+                "standing": known and str(known.standing),
+                "source": known and known.source,
+                "at": known and known.at and int(known.at),
+                "primary": primary,
+            }
+            for (address, refusal), known, primary in zip(e.admitted, e.known, e.primaries, strict=True)
         ],
         "assumed": list(e.assumed),
         "rules": [_decision(decision) for decision in e.assessed.judged.decisions],

@@ -20,7 +20,6 @@ from backupmx.recipients.source import Source, SourceTrouble
 from backupmx.recipients.source_command import CommandSource
 from backupmx.recipients.source_import import ImportedSource
 from backupmx.recipients.source_ldap import LdapSource
-from backupmx.recipients.standing import YES_KEPT
 from backupmx.recipients.store import FILE, Store, StoreTrouble
 from backupmx.recipients.sync import sync
 from backupmx.recipients.who import Lists, Recipients
@@ -62,6 +61,8 @@ def lists(config: Config) -> Lists:
         recipients.max_age,
         unknown=recipients.unknown,
         unknown_for=recipients.unknown_for,
+        verify=recipients.verify,
+        verify_for=recipients.verify_for,
         delimiter=config.relay.recipient_delimiter,
     )
 
@@ -101,4 +102,4 @@ def _fetch_if_due(config: Config, source: Source, journal: Journal, now: float) 
 def tidy(config: Config, now: float) -> None:
     """Forget what primaries said too long ago.  Raises StoreTrouble."""
     with store(config) as kept:
-        kept.tidy(now - YES_KEPT)
+        kept.tidy(now)

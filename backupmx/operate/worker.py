@@ -12,7 +12,7 @@ Every few seconds it tells the tally what it counted and how its engines are.
 import asyncio
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from backupmx.check import milters
@@ -24,6 +24,7 @@ from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.net.tls import ServerTls, kept
 from backupmx.operate import sources, tally
+from backupmx.operate.asking import ask, asks, primary_up, verify, verify_settings
 from backupmx.operate.descriptors import most_clients
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.outlook import Outlook
@@ -38,6 +39,9 @@ from backupmx.receive.listen import Door
 from backupmx.receive.sender import Senders
 from backupmx.receive.service import Service
 from backupmx.recipients.store import Store
+from backupmx.recipients.turned_away import TurnedAway
+from backupmx.recipients.verify import Verify
+from backupmx.route.primaries import Primaries
 from backupmx.rules.engine import DEFAULT
 
 
@@ -60,15 +64,17 @@ async def _receive(
     resolver = Resolver(config.dns.servers, journal)
     store = sources.store(config)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
+    outlook = Outlook(queue, files.routes.next_hops, journal)
+    await outlook.look()
+    asking = verify(config, files, resolver, journal)
+    turned_away = TurnedAway(store, journal.recipients_trouble)
     service = Service(
         smtp_settings(config, queue.body_folder, most_clients(config.smtp, journal)), intake.accept,
-        admission(config, files, store, journal),
+        admission(config, files, store, journal, lambda: outlook.primaries, asking, turned_away),
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
         flush=lambda domain: queue.flush([domain], time.time()),
     )  # fmt: skip
-    outlook = Outlook(queue, files.routes.next_hops, journal)
-    await outlook.look()
     service.called = outlook.called
     service.is_primary = lambda address: outlook.primaries.is_primary_address(address)
     door = Door(service)
@@ -76,7 +82,11 @@ async def _receive(
     publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(door.run())
-        others = [tasks.create_task(publisher.run()), tasks.create_task(outlook.run())]
+        others = [
+            tasks.create_task(publisher.run()),
+            tasks.create_task(outlook.run()),
+            tasks.create_task(turned_away.keep(sources.store(config))),
+        ]
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
@@ -87,13 +97,19 @@ async def _receive(
                 journal.clear(f"engine {engine.name}")
             journal.clear("reload")
             intake.policy = policy(config, files, resolver, journal)
-            service.admission = admission(config, files, store, journal)
+            asking.settings, asking.probe = verify_settings(config), ask(config, files, resolver)
+            service.admission = admission(
+                config, files, store, journal, lambda: outlook.primaries, asking, turned_away
+            )  # fmt: skip
             service.tls = certificates(files, journal, service.tls)
             outlook.next_hops = files.routes.next_hops
         await door.stop(config.smtp.stop_timeout)
         for other in others:
             other.cancel()
+    turned_away.end()
+    await asking.close()
     await outlook.close()
+    store.close()
     await resolver.close()
     await queue.close()
     bell.close()
@@ -119,10 +135,22 @@ def engines(policy: Policy) -> Iterable[EngineState]:
     return (*policy.checks.states, *(policy.milters.states if policy.milters else ()))
 
 
-def admission(config: Config, files: Files, store: Store, journal: Journal) -> Admission:
-    """Who is let in; without any list everybody of a relay domain exists."""
-    known = sources.recipients(config, files.known, store) if files.known or config.recipients.source else None
-    return Admission(files.routes, known, postmaster=files.routes.postmaster, troubled=journal.recipients_trouble)
+def admission(
+    config: Config, files: Files, store: Store, journal: Journal, primaries: Callable[[], Primaries],
+    asking: Verify | None, patience: TurnedAway | None,
+) -> Admission:  # fmt: skip
+    """Who is let in; where nobody could know who exists everybody of a relay domain does.
+
+    `asking`, `patience` None: no primary is asked, and nobody who was put off is remembered.
+    """
+    recipients = config.recipients
+    anybody_knows = files.known or recipients.source or asks(config) or recipients.unknown != "auto"
+    known = sources.recipients(config, files.known, store) if anybody_knows or recipients.unknown_for else None
+    return Admission(
+        files.routes, known,
+        postmaster=files.routes.postmaster, troubled=journal.recipients_trouble,
+        primary=primary_up(config, files, primaries, patience), asks=asking if asks(config) else None,
+    )  # fmt: skip
 
 
 def certificates(files: Files, journal: Journal, old: ServerTls | None = None) -> ServerTls | None:

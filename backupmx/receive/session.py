@@ -14,6 +14,7 @@ SMTPUTF8, 9422 LIMITS.  AUTH (4954) is not offered.
 import asyncio
 import re
 import ssl
+from collections.abc import Awaitable
 from typing import ClassVar
 
 from aiosmtpd.smtp import syntax
@@ -301,12 +302,24 @@ class Session(Transfer):
             asked = Recipient(service.admission.resolve(asked.address), asked.notify, asked.orcpt)
         if len(self._recipients) >= service.settings.recipient_limit:
             return self._too_many(mail.sender, asked.address)
-        doubt, refusal = self._doubt, service.admission.recipient(self.client, mail.sender, asked.address)
-        if doubt is not None and (doubt.certain or refusal is None):
-            refusal = doubt.reply
+        if self._doubt is not None and self._doubt.certain:
+            return self._decided(mail.sender, asked, self._doubt.reply)
+        refusal = service.admission.recipient(self.client, mail.sender, asked.address)
+        if refusal is None or isinstance(refusal, Reply):
+            return self._decided(mail.sender, asked, refusal)
+        return self._rcpt_when_asked(mail.sender, asked, refusal)
+
+    async def _rcpt_when_asked(self, sender: str, asked: Recipient, answer: Awaitable[Reply | None]) -> bytes | Reply:
+        """The primary is asked whether this recipient exists."""
+        return self._decided(sender, asked, await answer)
+
+    def _decided(self, sender: str, asked: Recipient, refusal: Reply | None) -> bytes | Reply:
+        service = self.service
+        if refusal is None and self._doubt is not None:
+            refusal = self._doubt.reply
         if refusal is not None:
             self._rejected = True
-            service.journal.refused("RCPT", self.client, refusal, sender=mail.sender, recipient=asked.address)
+            service.journal.refused("RCPT", self.client, refusal, sender=sender, recipient=asked.address)
             return refusal
         if not self._queue_id:
             self._queue_id = new_id()

@@ -2,8 +2,8 @@
 
     relay.attempt ─hear(address, reply)─► Lessons ─keep, every few seconds─► store.teach
 
-A primary's 250 says that an address exists, its 5.1.1 that it does not; every
-other word says nothing about that.  Hearing costs a flush next to nothing: the
+A primary's 250 says that an address exists, its 5.1.1 that it does not (refusal.py);
+every other word says nothing about that.  Hearing costs a flush next to nothing: the
 same yes is written once a day, and what was heard is written together, in a
 thread.  What a kill -9 takes is taught again by the next delivery.
 
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from backupmx.mail.reply import Reply
+from backupmx.recipients.refusal import unknown_user
 from backupmx.recipients.standing import Taught
 from backupmx.recipients.store import Store, StoreTrouble
 
@@ -24,7 +25,6 @@ EVERY = 5.0
 """Seconds between two writings."""
 MOST = 100_000
 _YES_HOLDS = 86400.0
-_UNKNOWN_USER = "5.1.1"
 
 
 class Lessons:
@@ -38,7 +38,7 @@ class Lessons:
     def hear(self, address: str, reply: Reply) -> None:
         """What a primary said to RCPT or to the message for this address of ours."""
         exists, now = reply.code < 300, self._clock()
-        if not exists and reply.status != _UNKNOWN_USER:
+        if not exists and not unknown_user(reply):
             return
         key = address.lower()
         if exists and now - self._known.get(key, -_YES_HOLDS) < _YES_HOLDS:

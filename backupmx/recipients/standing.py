@@ -17,11 +17,15 @@ no list any more, who came yesterday is not in last week's.
 What follows for a recipient at the door, `decide`:
 
     exists             taken, through any outage
-    ABSENT, UNTAUGHT   550 5.1.1
-    UNSURE             the primary is asked, if it is up and may be asked; else 450
+    ABSENT             550 5.1.1
+    UNTAUGHT           the primary is asked again, if it may be asked; else 550 5.1.1
+    UNSURE             the primary is asked, if it may be asked; else 450
     UNLISTED           taken, as Postfix takes it with no relay_recipient_maps
 
 `recipients.unknown` says otherwise for addresses that are not known to exist.
+Where the primary has the last word (`relay.when_primary_up = "verify"`, and it is
+up) it is asked of all but ABSENT.  Who is asked of is not asked of again while its
+word is fresh (`Taught.fresh`); without an answer the older knowledge decides.
 
 Standards: Postfix ADDRESS_VERIFICATION_README for the ages of what was taught.
 """
@@ -34,6 +38,12 @@ YES_KEPT = 31 * 86400.0
 # Postfix: address_verify_positive_expire_time.
 NO_KEPT = 3 * 86400.0
 # Postfix: address_verify_negative_expire_time.
+_YES_FRESH = 7 * 86400.0
+# Postfix: address_verify_positive_refresh_time.
+_NO_FRESH = 3 * 3600.0
+# Postfix: address_verify_negative_refresh_time.
+_WHOLE_FRESH = 86400.0
+# A domain that took a random address: it may have stopped that without anybody's address changing.
 
 
 class Standing(StrEnum):
@@ -72,9 +82,16 @@ class Taught:
     """When it last said so, seconds since the epoch."""
     said: str = ""
     """Its words, when it refused."""
+    whole: bool = False
+    """It takes any address of the domain (a catch-all)."""
 
     def stands(self, now: float) -> bool:
+        """It counts."""
         return now - self.at <= (YES_KEPT if self.exists else NO_KEPT)
+
+    def fresh(self, now: float) -> bool:
+        """It need not be asked again."""
+        return now - self.at <= (_WHOLE_FRESH if self.whole else _YES_FRESH if self.exists else _NO_FRESH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +138,29 @@ class Decision(StrEnum):
     ASK = "ask"  # the primary, while the client waits; without an answer DEFER
 
 
-def decide(standing: Standing, unknown: str, can_ask: bool) -> Decision:
-    """`unknown`: recipients.unknown for the domain.  `can_ask`: its primary is up, and may be asked."""
+def decide(standing: Standing, unknown: str, can_ask: bool, *, last_word: bool = False) -> Decision:
+    """`unknown`: recipients.unknown for the domain.  `can_ask`: its primary is not down, and may be asked.
+
+    `last_word`: it is up, and has it.
+    """
+    if last_word and standing is not Standing.ABSENT and (standing.exists or unknown != "reject"):
+        return Decision.ASK
     if standing.exists:
         return Decision.ACCEPT
     if unknown != "auto":
         return Decision(unknown)
-    if standing is Standing.UNSURE:
-        return Decision.ASK if can_ask else Decision.DEFER
-    return Decision.ACCEPT if standing is Standing.UNLISTED else Decision.REJECT
+    if can_ask and standing in (Standing.UNSURE, Standing.UNTAUGHT):
+        return Decision.ASK
+    if standing is Standing.UNLISTED:
+        return Decision.ACCEPT
+    return Decision.DEFER if standing is Standing.UNSURE else Decision.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What becomes of one recipient, and why."""
+
+    decision: Decision
+    knowledge: Knowledge
+    refresh: bool = False
+    """The primary's yes is old: it should be asked again, with nobody waiting for it."""

@@ -1,8 +1,10 @@
 """store: recipients.db, the lists that were fetched and what primaries said of single addresses.
 
-    sync  ──replace──► listed, source   a whole list: one transaction swaps the old for the new
-    relay ──teach────► taught           a primary's 250 or 5.1.1 for one address
-    door  ──find─────► who has it       some microseconds, on the caller's own thread
+    sync   ──replace──► listed, source     a whole list: one transaction swaps the old for the new
+    relay  ──teach────► taught             a primary's 250 or 5.1.1 for one address
+    door   ──find─────► who has it         some microseconds, on the caller's own thread
+    verify ──may_ask──► asked, allowance   one question an address, so many a minute to a next hop, over all workers
+    door   ──times────► turned_away        who was told to use the primary, and came back
 
 SQLite in WAL mode: a reader never waits for a writer, the pages are shared by
 all workers through the system's cache, and a list of 100,000 costs a process
@@ -26,22 +28,37 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from backupmx.recipients.standing import Taught
+from backupmx.recipients.standing import YES_KEPT, Taught
 
 FILE = "recipients.db"
 MOST_TAUGHT = 1_000_000
 """Addresses that are remembered from primaries' words; of more the oldest go."""
+MOST_TURNED_AWAY = 500_000
+TURNED_AWAY_KEPT = 86400.0
+"""Seconds for which a client that came back often enough is let in, and others are remembered."""
+ASKED_APART = 1000.0
+"""Seconds between two questions about one address, whatever came of the first (Postfix: verify.c PROBE_TTL)."""
 _BATCH = 5000
 _PATIENCE = 5.0
-_VERSION = 1
+_VERSION = 2
 _LISTED = "SELECT s.name FROM listed l JOIN source s ON s.key = l.source WHERE l.address IN (?, ?, ?)"
 _TAUGHT = 'SELECT address, "exists", at, said FROM taught WHERE address IN (?, ?, ?)'
+_ALLOW = (
+    "INSERT INTO allowance VALUES (?1, ?2, ?3) ON CONFLICT (next_hop) DO UPDATE SET many = ?2, at = ?3",
+    "INSERT INTO asked VALUES (?1, ?2) ON CONFLICT (address) DO UPDATE SET at = ?2",
+)
 
-_FORGET = "DELETE FROM taught WHERE address IN (SELECT address FROM taught WHERE at < ?2 ORDER BY at LIMIT ?1)"
+_FORGET = {
+    "taught": "DELETE FROM taught WHERE address IN (SELECT address FROM taught WHERE at < ?2 ORDER BY at LIMIT ?1)",
+    "turned_away": "DELETE FROM turned_away"
+    " WHERE key IN (SELECT key FROM turned_away WHERE at < ?2 ORDER BY at LIMIT ?1)",
+}
+_MANY = {"taught": "SELECT count(*) FROM taught", "turned_away": "SELECT count(*) FROM turned_away"}
 
 
 class StoreTrouble(Exception):
@@ -70,6 +87,14 @@ class Found:
 
 
 NOTHING = Found()
+
+
+class MayAsk(StrEnum):
+    """May a primary be asked about an address now?"""
+
+    YES = "yes"
+    LATER = "later"  # it was, within ASKED_APART
+    SPENT = "spent"  # the next hop has been asked as often as it may be
 
 
 class Store:
@@ -104,10 +129,12 @@ class Store:
             rows = self._db.execute(_TAUGHT, three).fetchall()
         except (sqlite3.Error, OSError) as error:  # not _troubles: a few microseconds, for every recipient
             raise self._trouble(error) from error
-        if not rows:
-            return NOTHING
-        said = {address: Taught(bool(exists), at, words) for address, exists, at, words in rows}
-        return Found(taught=next((said[key] for key in keys if key in said), None))
+        return Found(taught=_most_exact(keys, rows)) if rows else NOTHING
+
+    def word(self, keys: Sequence[str]) -> Taught | None:
+        """What a primary said of it, listed or not.  Raises StoreTrouble."""
+        with self._troubles():
+            return _most_exact(keys, self._db.execute(_TAUGHT, (*keys, keys[-1], keys[-1])[:3]).fetchall())
 
     def states(self, *, within: float = 0.0) -> Mapping[str, SourceState]:
         """Every source by name; `within` so many seconds the last answer will do.  Raises StoreTrouble."""
@@ -161,8 +188,13 @@ class Store:
     # What primaries say
 
     def teach(self, lessons: Mapping[str, Taught]) -> None:
-        """By folded address.  The newest word counts.  Raises StoreTrouble."""
+        """By folded address.  The newest word counts; a no ends what was said of its whole domain.
+
+        Raises StoreTrouble.
+        """
+        noes = {(address[address.rfind("@") :],) for address, one in lessons.items() if not one.exists}
         with self._troubles(), self._transaction():
+            self._db.executemany("DELETE FROM taught WHERE address = ?", noes)
             self._db.executemany(
                 'INSERT INTO taught VALUES (?1, ?2, ?3, ?4) ON CONFLICT (address) DO UPDATE SET "exists" = ?2, at = ?3,'
                 " said = ?4 WHERE ?3 >= at",
@@ -182,19 +214,66 @@ class Store:
                 " ORDER BY address",
                 (domain,),
             ):
-                yield address, Taught(bool(exists), at, said)
+                yield address, Taught(bool(exists), at, said, address.startswith("@"))
 
-    def tidy(self, before: float, most: int = MOST_TAUGHT) -> int:
-        """Forget what was taught before then, and the oldest beyond `most`.  -> how many.  Raises StoreTrouble."""
+    def tidy(self, now: float, most: int = MOST_TAUGHT) -> int:
+        """Forget what is too old to count, and the oldest of what is too much.  -> how many.  Raises StoreTrouble."""
+        with self._troubles(), self._transaction():
+            self._db.execute("DELETE FROM asked WHERE at < ?", (now - ASKED_APART,))
+        return self._tidy("taught", now - YES_KEPT, most) + self._tidy(
+            "turned_away", now - TURNED_AWAY_KEPT, MOST_TURNED_AWAY
+        )
+
+    def _tidy(self, table: str, before: float, most: int) -> int:
+        """A batch a transaction: writers wait for none of them long."""
         gone = 0
         while True:
             with self._troubles(), self._transaction():
-                some = self._db.execute(_FORGET, (_BATCH, before)).rowcount
-                (many,) = self._db.execute("SELECT count(*) FROM taught").fetchone()
-                some += self._db.execute(_FORGET, (max(0, min(_BATCH, many - most)), math.inf)).rowcount
+                some = self._db.execute(_FORGET[table], (_BATCH, before)).rowcount
+                (many,) = self._db.execute(_MANY[table]).fetchone()
+                some += self._db.execute(_FORGET[table], (max(0, min(_BATCH, many - most)), math.inf)).rowcount
             gone += some
             if some < _BATCH:
                 return gone
+
+    # Questions to primaries
+
+    def may_ask(self, address: str, next_hop: str, a_minute: float, now: float) -> MayAsk:
+        """A yes is written down.  Raises StoreTrouble.
+
+        `a_minute`: questions to this next hop, over all processes; as many may come at once.
+        """
+        with self._troubles(), self._transaction():
+            last = self._db.execute("SELECT at FROM asked WHERE address = ?", (address,)).fetchone()
+            if last is not None and 0 <= now - last[0] < ASKED_APART:
+                return MayAsk.LATER
+            row = self._db.execute("SELECT many, at FROM allowance WHERE next_hop = ?", (next_hop,)).fetchone()
+            many, at = row or (a_minute, now)
+            many = min(a_minute, many + max(0.0, now - at) * a_minute / 60)
+            if many < 1:
+                return MayAsk.SPENT
+            self._db.execute(_ALLOW[0], (next_hop, many - 1, now))
+            self._db.execute(_ALLOW[1], (address, now))
+        return MayAsk.YES
+
+    # Clients that were turned away
+
+    def times(self, keys: Sequence[bytes]) -> Mapping[bytes, tuple[int, float]]:
+        """By two keys: how many times, and when last.  Raises StoreTrouble."""
+        with self._troubles():
+            rows = self._db.execute("SELECT key, times, at FROM turned_away WHERE key IN (?, ?)", (*keys,)).fetchall()
+        return {key: (times, at) for key, times, at in rows}
+
+    def turned_away(self, seen: Mapping[bytes, tuple[int, float]]) -> None:
+        """The newest word counts.  Raises StoreTrouble."""
+        if not seen:
+            return
+        with self._troubles(), self._transaction():
+            self._db.executemany(
+                "INSERT INTO turned_away VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET times = ?2, at = ?3"
+                " WHERE ?3 >= at",
+                ((key, times, at) for key, (times, at) in seen.items()),
+            )
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -230,6 +309,15 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO source (name) VALUES (?)", (source,))
         (key,) = self._db.execute("SELECT key FROM source WHERE name = ?", (source,)).fetchone()
         return int(key)
+
+
+def _most_exact(keys: Sequence[str], rows: Iterable[tuple[str, int, float, str]]) -> Taught | None:
+    said = {address: (exists, at, words) for address, exists, at, words in rows}
+    for key in keys:
+        if key in said:
+            exists, at, words = said[key]
+            return Taught(bool(exists), at, words, key.startswith("@"))
+    return None
 
 
 def _open(path: Path) -> sqlite3.Connection:

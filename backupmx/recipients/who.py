@@ -1,6 +1,6 @@
 """who: does this address exist?  One question over the file, the fetched lists and what primaries said.
 
-    door ─know(address)─► Recipients ─┬─ relay_recipients (known.py), in memory
+    door ─rule(address)─► Recipients ─┬─ relay_recipients (known.py), in memory
                                       └─ recipients.db (store.py), some microseconds
 
 Keys are asked for as Postfix does: the whole address, then without its
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from backupmx.mail.address import domain_of, local_of, without_extension
 from backupmx.recipients.known import Known
-from backupmx.recipients.standing import Decision, Knowledge, ListState, Standing, decide, judge
+from backupmx.recipients.standing import Decision, Knowledge, ListState, Ruling, Standing, Taught, decide, judge
 from backupmx.recipients.store import NOTHING, SourceState, Store
 
 _MOST_DOMAINS = 10_000
@@ -33,14 +33,20 @@ class Lists:
     """By name, the domains it speaks for; () for all."""
     max_age: float = 7 * 86400.0
     """A list older than this, in seconds, is stale: its no is worth nothing."""
-    asked: Callable[[str], bool] = lambda domain: False
-    """May a primary be asked about addresses of this domain?"""
+    verify: bool = False
+    """Primaries are asked about addresses that nobody knows."""
+    verify_for: Mapping[str, bool] = field(default_factory=dict)
+    """The same by domain."""
     delimiter: str = ""
     """Postfix's recipient_delimiter."""
     unknown: str = "auto"
     """recipients.unknown: auto, accept, defer, reject."""
     unknown_for: Mapping[str, str] = field(default_factory=dict)
     """The same by domain."""
+
+    def asked(self, domain: str) -> bool:
+        """A primary may be asked about addresses of this domain."""
+        return self.verify_for.get(domain, self.verify)
 
 
 class Recipients:
@@ -58,20 +64,36 @@ class Recipients:
 
     def know(self, address: str) -> Knowledge:
         """What is known of an address of a domain of ours.  Raises StoreTrouble."""
-        keys, domain = self.keys(address), domain_of(address)
+        domain = domain_of(address)
+        return self._know(self.keys(address), domain, self._lists.asked(domain))[0]
+
+    def rule(self, address: str, *, can_ask: bool = False, last_word: bool = False) -> Ruling:
+        """What becomes of mail to this address of a domain of ours.  Raises StoreTrouble.
+
+        `can_ask`: somebody is there to ask its primary, which is not down.
+        `last_word`: it is up and has the last word on every address (relay.when_primary_up).
+        """
+        lists, keys, domain = self._lists, self.keys(address), domain_of(address)
+        asked = lists.asked(domain)
+        knowledge, taught = self._know(keys, domain, asked or last_word)
+        unknown = lists.unknown_for.get(domain, lists.unknown)
+        decision = decide(knowledge.standing, unknown, can_ask and asked, last_word=can_ask and last_word)
+        if decision is Decision.ASK and self._store is not None:
+            taught = taught or self._store.word(keys)
+            if taught is not None and taught.fresh(self._clock()):
+                decision = Decision.ACCEPT if taught.exists else Decision.REJECT
+        refresh = can_ask and asked and knowledge.standing is Standing.TAUGHT and decision is Decision.ACCEPT
+        return Ruling(decision, knowledge, refresh and taught is not None and not taught.fresh(self._clock()))
+
+    def _know(self, keys: Sequence[str], domain: str, asked: bool) -> tuple[Knowledge, Taught | None]:
         if (known := self._known) is not None:
             for key in keys:
                 if line := known.source(key):
-                    return Knowledge(Standing.LISTED, line, known.read_at)
+                    return Knowledge(Standing.LISTED, line, known.read_at), None
         sources = self.sources_of(domain)
         found = self._store.find(keys, sources) if self._store else NOTHING
         lists = self.lists_of(sources)
-        return judge(lists, found.listed, found.taught, self._lists.asked(domain), self._clock())
-
-    def decide(self, address: str, *, can_ask: bool = False) -> Decision:
-        """What becomes of mail to this address of a domain of ours.  Raises StoreTrouble."""
-        lists = self._lists
-        return decide(self.know(address).standing, lists.unknown_for.get(domain_of(address), lists.unknown), can_ask)
+        return judge(lists, found.listed, found.taught, asked, self._clock()), found.taught
 
     def keys(self, address: str) -> Sequence[str]:
         """Pure.  As the address may be listed, most exact first."""

@@ -69,5 +69,7 @@ def test_decisions(can_ask: bool) -> None:
             assert decision == unknown
         elif standing is Standing.UNSURE:
             assert decision is (Decision.ASK if can_ask else Decision.DEFER)
+        elif standing is Standing.UNTAUGHT:
+            assert decision is (Decision.ASK if can_ask else Decision.REJECT)
         else:
             assert decision is (Decision.ACCEPT if standing is Standing.UNLISTED else Decision.REJECT)

@@ -88,6 +88,7 @@ def lines(file: str, e: "Explained") -> Iterator[str]:
     yield from _block("client", [f"{e.client} helo={e.client.helo}"])
     yield from _block("from", [f"<{e.envelope.sender}>"])
     yield from _block("to", [f"<{address}>{f': {refusal}' if refusal else ''}" for address, refusal in e.admitted])
+    yield from _block("known", _known(e))
     yield from _block("assumed", e.assumed)
     yield from _block("rules", [_rule(decision) for decision in e.assessed.judged.decisions])
     for finding in e.assessed.findings:
@@ -106,6 +107,16 @@ def lines(file: str, e: "Explained") -> Iterator[str]:
     yield from _block("reply", [str(e.reply)])
     yield from _block("goes to", [f"<{d.address}> by {d.next_hop}, {d.state}" for d in e.destinations])
     yield from _block("took", [f"{e.seconds * 1000:.0f} ms"])
+
+
+def _known(e: "Explained") -> Iterator[str]:
+    """Why each recipient was taken, put off or refused."""
+    from backupmx.operate.cli.recipients import told
+
+    for address, known, primary in zip(e.envelope.addresses, e.known, e.primaries, strict=True):
+        if known is not None:
+            yield f"<{address}> {told(known)}"
+            yield f"<{address}> {primary}"
 
 
 def _block(name: str, said: Iterable[str]) -> Iterator[str]:
