@@ -155,8 +155,8 @@ class _Work:
                 self._held = self._held or reason or "quarantine"
 
     def _shown(self, name: bytes, value: bytes) -> bytes | None:
-        text = canonical(value).replace(b"\r\n", b"\n").rstrip(b"\n")
-        return self._show(rendered(name + b":" + self._blank + text, HEADER_LIMIT))
+        text = canonical(name + b":" + self._blank + value).replace(b"\r\n", b"\n").rstrip(b"\n")
+        return self._show(rendered(text, HEADER_LIMIT))
 
     def _add(self, name: bytes, value: bytes) -> None:
         if (header := self._shown(name, value)) is not None:

@@ -75,8 +75,8 @@ def fields(data: Buffer, at: int, limit: int, most: int = 1 << 30) -> tuple[list
                 if len(found) == most:
                     return found, at
             start = at
-            value = first[0][match.end() - 1 :]
-            text = _joined(match[1], b"", [value, *first[1:]], limit)
+            begun = match[1] + first[0][match.end() - 1 :].partition(b"\0")[0]
+            text = _joined(begun, b"", first[1:], limit)
         else:
             break
         at = following
@@ -101,7 +101,7 @@ def records(line: bytes) -> list[bytes]:
 
 def _joined(text: bytes, fold: bytes, pieces: list[bytes], limit: int) -> bytes:
     for piece in pieces:
-        if len(text) < limit or not text:
+        if len(text) < limit:
             text += fold + piece.partition(b"\0")[0]
         fold = b""
     return text

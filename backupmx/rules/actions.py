@@ -124,7 +124,8 @@ class Ruling:
             self.filter_to = said
             self.reason = self.reason or _place(hit)
         elif word == "BCC" and is_address(argument):
-            self.bcc[said] = None
+            if said.lower() not in map(str.lower, self.bcc):  # been_here(3): one copy, however it is spelt
+                self.bcc[said] = None
         elif word == "BCC":
             self._trouble(hit, f'"{said}" is no address: nobody gets a copy')
 

@@ -37,6 +37,8 @@ from backupmx.rules.tables import DEFAULT, DROPPED, Settings, Tables, ask
 
 __all__ = ["DEFAULT", "Added", "Decision", "Judged", "Settings", "Tables", "judge", "judge_added"]
 
+MILTER_HEADER_LIMIT = 60_000
+"""cleanup_message.c KLUDGE_HEADER_LIMIT: where there is a milter, and of what it adds, a header is cut here."""
 _BLANK_LINE = re.compile(rb"\r\n\r\n")
 _MAILBOX = re.compile(rb"(>*From [^\r]*)\r\n")
 
@@ -133,7 +135,7 @@ def judge_added(added: Sequence[bytes], tables: Tables, before: Verdict) -> Adde
             break
         edit = ask(ruling, tables.milter, text, label(text), "added")
         if edit.kept is not None and ruling.fate is not Fate.DEFER:
-            kept.append(rendered(edit.kept, DEFAULT.header_size_limit))
+            kept.append(rendered(edit.kept, MILTER_HEADER_LIMIT))
     return Added(tuple(kept), ruling.verdict(), tuple(ruling.decisions), tuple(ruling.asked.troubles), ruling.hits)
 
 

@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 from backupmx.mail.message import Content, Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Verdict
-from backupmx.rules.engine import DEFAULT, Decision, Settings, Tables, judge, judge_added
+from backupmx.rules.engine import DEFAULT, MILTER_HEADER_LIMIT, Decision, Settings, Tables, judge, judge_added
 
 ACCEPTED = Reply(250, "2.0.0", "Ok: queued")
-_MILTER_HEADER_LIMIT = 60_000
-"""cleanup_message.c KLUDGE_HEADER_LIMIT: with a milter, headers are cut here."""
 _OTHERS = 49
 """Received headers of others that Postfix refuses: hopcount_limit is 50, and its own is one."""
 
@@ -54,7 +52,7 @@ def replay(
     own: Sequence[bytes] = (),
 ) -> Replayed:
     """Judge a message, then what a milter adds to it.  `own`: headers of ours on top, if they are to be there."""
-    limit = min(settings.header_size_limit, _MILTER_HEADER_LIMIT) if added else settings.header_size_limit
+    limit = min(settings.header_size_limit, MILTER_HEADER_LIMIT) if added else settings.header_size_limit
     settings = replace(settings, header_size_limit=limit, hopcount_limit=_OTHERS + len(own))
     judged = judge(content, tables, own=own, settings=settings, clock=clock)
     message, verdict, decisions, troubles = judged.message, judged.verdict, judged.decisions, judged.troubles

@@ -56,6 +56,11 @@ def test_the_limit_adds_whole_lines_and_then_forgets() -> None:
     assert texts(block, 13) == [b"A: xxxxxxxxxx"]
 
 
+def test_the_limit_never_parts_a_name_from_its_colon() -> None:
+    """The first record is taken whole: a rule for the name sees the header."""
+    assert texts(b"Name: value\r\n folded\r\n", 3) == [b"Name: value"]
+
+
 @pytest.mark.parametrize(
     ("line", "lengths"),
     [

@@ -78,6 +78,12 @@ def test_a_copy_to_no_address_goes_nowhere() -> None:
     assert (result.verdict.bcc, len(result.decisions), len(result.troubles)) == ((), 1, 1)
 
 
+def test_one_address_gets_one_copy_however_it_is_spelt() -> None:
+    """As Postfix's been_here(3): case is no difference."""
+    result = judged(b"/^A:/ BCC c@Example.JP\n/^B:/ BCC C@example.jp\n", b"A: 1", b"B: 2")
+    assert (result.verdict.bcc, len(result.decisions)) == (("c@Example.JP",), 2)
+
+
 def test_what_is_added_is_judged_with_what_was_decided_before() -> None:
     """HOLD stays beside a later DISCARD's absence, and a DISCARD ends it."""
     tables = Tables(milter=load(b"/^S: YES/ DISCARD\n/^S:/ IGNORE\n/^T:/ PREPEND X: 1\n", "m"))

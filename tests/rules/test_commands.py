@@ -42,6 +42,12 @@ def test_output_is_the_message_as_relayed(folder: Path) -> None:
     assert (result.exit_code, (folder / "out").read_bytes()) == (0, b"Subject: a\r\n\r\nbody\r\n")
 
 
+def test_an_added_header_is_one_header_whatever_its_line_ends(folder: Path) -> None:
+    """As a milter's is."""
+    run(folder / "a.eml", "--header-checks", "", "--add", "X-N: 1\r\nX-M: 2\n", "--output", folder / "out")
+    assert (folder / "out").read_bytes() == b"X-A: 1\r\nSubject: a\r\nX-N: 1\r\n\tX-M: 2\r\n\r\nbody\r\n"
+
+
 def test_json_is_one_object_a_file(folder: Path) -> None:
     """A line each."""
     result = run(folder / "a.eml", folder / "b.eml", "--header-checks", folder / "rules", "--json")

@@ -39,6 +39,11 @@ def test_added_headers_come_last_and_are_asked_of_their_own_table() -> None:
     assert result.message.headers[-2:] == (b"X: 1", b"Z: 3")
 
 
+def test_added_headers_are_cut_where_a_milter_s_are() -> None:
+    """60,000 octets, as in Postfix."""
+    assert len(replay(MAIL, tables(b""), [b"X: " + b"y" * 70_000]).message.headers[-1]) == 60_000
+
+
 def test_where_postfix_asks_no_milter_nothing_is_added() -> None:
     """After PASS and REDIRECT too."""
     for word in (b"PASS", b"REDIRECT r@x"):

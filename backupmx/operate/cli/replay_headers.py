@@ -71,7 +71,7 @@ def command(
         click.echo(f"backupmx: {trouble}", err=True)
         sys.exit(2)
     settings = Settings(header_size_limit=header_size_limit, mime=not no_mime)
-    run = _Run(tables, other, settings, [header.encode("utf-8", "surrogateescape") for header in added])
+    run = _Run(tables, other, settings, [_as_added(header) for header in added])
     run.form = "json" if as_json_lines else "diff" if diff else "lines"
     run.output = output
     run.all(files)
@@ -237,6 +237,11 @@ def of_mbox(stream: Iterable[bytes]) -> Iterator[bytes]:
 def whole(raw: bytes) -> bytes:
     """As it would come over the wire: CRLF line ends, the last line ended too."""
     return canonical(raw if raw.endswith(b"\n") else raw + b"\r\n")
+
+
+def _as_added(header: str) -> bytes:
+    """As a milter's: any line end is a fold's, and none stands at the end."""
+    return canonical(header.encode("utf-8", "surrogateescape")).replace(b"\r\n", b"\n").rstrip(b"\n")
 
 
 def _warnings(tables: Tables) -> list[str]:
