@@ -133,19 +133,24 @@ class Journal(Logbook):
     def message_id(self, queue_id: str, message_id: str) -> None:
         """The message's own name for itself."""
         self._write(
-            "message_id", "cleanup", f"{queue_id}: message-id={message_id}", queue_id=queue_id, message_id=message_id
+            "message_id",
+            "cleanup",
+            f"{queue_id}: message-id={message_id or '<>'}",
+            queue_id=queue_id,
+            message_id=message_id,
         )
 
     def ruled(
         self, queue_id: str, action: str, header: str, client: Client, envelope: Envelope,
-        *, text: str = "", rule: str = "", added: bool = False,
+        *, text: str = "", rule: str = "", where: str = "header",
     ) -> None:  # fmt: skip
-        """A rule took an action that Postfix logs too.  `rule`: "header_checks:4"; `added`: milter_header_checks."""
+        """A rule took an action that Postfix logs too.  `rule`: "header_checks:4"; `where`: header, body, or added."""
         first = envelope.recipients[0].address if envelope.recipients else ""
-        kind = "milter-header-" if added else ""
+        kind = "milter-header-" if where == "added" else ""
+        what = "body" if where == "body" else "header"
         word = "warning" if action == "warn" else action  # cleanup_act
         line = (
-            f"{queue_id}: {kind}{word}: header {header[:200]} from {client}; from=<{envelope.sender}> to=<{first}>"
+            f"{queue_id}: {kind}{word}: {what} {header[:200]} from {client}; from=<{envelope.sender}> to=<{first}>"
             f" proto={client.protocol} helo=<{client.helo}>{': ' + text if text else ''}{f' [{rule}]' if rule else ''}"
         )
         self._write("ruled", "cleanup", line, queue_id=queue_id, action=action, header=header, text=text, rule=rule)

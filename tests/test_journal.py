@@ -43,6 +43,16 @@ def test_control_bytes_become_question_marks() -> None:
     assert lines[0].endswith(b"[header_checks:2]\n")
 
 
+def test_a_body_line_is_not_called_a_header() -> None:
+    """As Postfix tells them apart, and what a milter added from both."""
+    lines: list[bytes] = []
+    for where in ("header", "body", "added"):
+        journal(lines).ruled("QID", "warn", "foo", CLIENT, Envelope("a@b.example"), where=where)
+    assert [line.split(b" foo ")[0].split(b"QID: ")[1] for line in lines] == [
+        b"warning: header", b"warning: body", b"milter-header-warning: header",
+    ]  # fmt: skip
+
+
 def test_what_repeats_is_told_once_a_minute() -> None:
     """An engine that is away for a thousand messages is one line; the counter knows all of them."""
     lines: list[bytes] = []

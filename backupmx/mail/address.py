@@ -107,6 +107,20 @@ def check(path: str) -> str:
     return path
 
 
+def as_sent(text: str) -> str:
+    """An address without its quotes, as a rule's action has it, the way it stands in a path.  Raises Malformed.
+
+    a b@example.jp -> "a b"@example.jp.  What is quoted already stays.  A line end, or any other control byte, that a
+    rule took over from a message is a blank (Postfix: canon_addr_external), so that nothing of it gets out of the path.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise Malformed("not UTF-8")
+    local, at, domain = text.strip().rpartition("@")
+    if local and not (_QUOTED.fullmatch(local) or _ATOMS.fullmatch(local)):
+        local = '"' + re.sub(r'(["\\])', r"\\\1", re.sub(r"[\x00-\x1f\x7f]", " ", local)) + '"'
+    return check(local + at + domain)
+
+
 def _decode(text: bytes, utf8: bool) -> str:
     try:
         return text.decode("utf-8" if utf8 else "ascii")

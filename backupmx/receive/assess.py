@@ -38,6 +38,7 @@ from backupmx.check.milters import Milters, Refused
 from backupmx.check.run import Checks
 from backupmx.check.stamp import apply, fields
 from backupmx.journal import Journal
+from backupmx.mail import address
 from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Content, Message
 from backupmx.mail.verdict import Fate, Verdict
@@ -110,7 +111,7 @@ async def assess(
         so_far = await _check(so_far, policy, journal)
     if policy.milters and not (so_far.verdict.ends or judged.passed):
         so_far = await _milters(so_far, policy.milters, policy, journal)
-    return so_far
+    return replace(so_far, verdict=addressed(so_far.verdict))
 
 
 async def _judge(content: Content, policy: Policy, trace: bytes) -> Judged:
@@ -169,8 +170,19 @@ def _tell(journal: Journal, queue_id: str, client: Client, envelope: Envelope, r
             header = decision.header.decode("utf-8", "replace")
             journal.ruled(
                 queue_id, decision.action.lower(), header, client, envelope,
-                text=decision.text, rule=f"{decision.table}:{decision.line}", added=isinstance(ruled, Added),
+                text=decision.text, rule=f"{decision.table}:{decision.line}", where=decision.where,
             )  # fmt: skip
+
+
+def addressed(verdict: Verdict) -> Verdict:
+    """Pure.  Where a REDIRECT goes, fit for a path.  One to no address (a rule took it from the message) is held."""
+    if verdict.ends or not verdict.redirect_to:
+        return verdict
+    try:
+        return replace(verdict, redirect_to=address.as_sent(verdict.redirect_to))
+    except address.Malformed as why:
+        reason = f"{verdict.reason}: REDIRECT to {verdict.redirect_to!a}: {why}"
+        return replace(verdict, fate=Fate.HOLD, redirect_to=None, reason=reason)
 
 
 def as_sent(content: Content, trace: bytes) -> Message:

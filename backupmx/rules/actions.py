@@ -16,7 +16,7 @@ from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.rules.syntax import SPACE
 from backupmx.rules.table import Asked, Hit, Rule, Table
-from backupmx.rules.vocabulary import Where, is_address, remark, split
+from backupmx.rules.vocabulary import Where, address, remark, split
 
 _DSN = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[ \t\n\v\f\r]|\Z)")
 # What a reply may hold: printable ASCII, and bytes that look like UTF-8 (printable.c is not strict either).
@@ -123,9 +123,9 @@ class Ruling:
         elif word == "FILTER":
             self.filter_to = said
             self.reason = self.reason or _place(hit)
-        elif word == "BCC" and is_address(argument):
-            if said.lower() not in map(str.lower, self.bcc):  # been_here(3): one copy, however it is spelt
-                self.bcc[said] = None
+        elif word == "BCC" and (copy_to := address(argument)):
+            if copy_to.lower() not in map(str.lower, self.bcc):  # been_here(3): one copy, however it is spelt
+                self.bcc[copy_to] = None
         elif word == "BCC":
             self._trouble(hit, f'"{said}" is no address: nobody gets a copy')
 

@@ -19,7 +19,7 @@ header that a check or a milter adds, PREPEND and PASS are not known.
 import re
 from typing import Literal
 
-from backupmx.mail.address import Malformed, check
+from backupmx.mail.address import Malformed, as_sent, check
 from backupmx.mail.headers import label
 from backupmx.rules.syntax import SPACE
 
@@ -48,7 +48,7 @@ def remark(word: str, argument: bytes, where: Where | None) -> str | None:
         return f'bad FILTER command "{shown}": need transport:destination'
     if word in ("REDIRECT", "BCC") and b"@" not in argument:
         return f'bad {word} address "{shown}": need user@domain'
-    if word in ("REDIRECT", "BCC") and where is None and not is_address(argument):
+    if word in ("REDIRECT", "BCC") and where is None and not _is_address(argument):
         return f'bad {word} address "{shown}": need user@domain and nothing else'
     if word in ("PREPEND", "REPLACE"):
         if not argument:
@@ -60,8 +60,16 @@ def remark(word: str, argument: bytes, where: Where | None) -> str | None:
     return None
 
 
-def is_address(argument: bytes) -> bool:
-    """Could mail be sent there?  Postfix takes anything with an "@" and bounces the rest."""
+def address(argument: bytes) -> str | None:
+    """Where mail for this argument goes; None: nowhere.  Postfix takes anything with an "@" and bounces the rest."""
+    try:
+        return as_sent(argument.decode("utf-8"))
+    except (Malformed, UnicodeDecodeError):
+        return None
+
+
+def _is_address(argument: bytes) -> bool:
+    """As an operator should have written it."""
     try:
         return bool(check(argument.decode("utf-8")))
     except (Malformed, UnicodeDecodeError):

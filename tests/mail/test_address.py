@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupmx.mail.address import Malformed, domain_of, local_of, parse_path
+from backupmx.mail.address import Malformed, as_sent, domain_of, local_of, parse_path
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,31 @@ def test_any_bytes_give_an_address_or_malformed(text: bytes, utf8: bool) -> None
     assert "\r" not in address
     assert "\n" not in address
     assert "\x00" not in address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("a@b.example", "a@b.example"),
+        ("a b@b.example", '"a b"@b.example'),
+        ("a> NOTIFY=NEVER@b.example", '"a> NOTIFY=NEVER"@b.example'),
+        ("a\n\tDATA\n.@b.example", '"a  DATA ."@b.example'),
+        ('q"\\@b.example', '"q\\"\\\\"@b.example'),
+        ('"a b"@b.example', '"a b"@b.example'),
+        ("a@c@b.example", '"a@c"@b.example'),
+        (" a@b.example. ", "a@b.example"),
+    ],
+)
+def test_an_address_of_a_rule_gets_the_quotes_it_needs(text: str, address: str) -> None:
+    """As Postfix's canon_addr_external; a line end in it is a blank."""
+    assert as_sent(text) == address
+
+
+@given(st.text(max_size=40))
+def test_no_address_of_a_rule_leaves_its_path(text: str) -> None:
+    """What a rule took over from a message is one address, or none."""
+    try:
+        sent = as_sent(text)
+    except Malformed:
+        return
+    assert parse_path(f"<{sent}> SIZE=1".encode(), utf8=True) == (sent, ["SIZE=1"])

@@ -13,6 +13,7 @@ from backupmx.mail.message import Content
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.queue.entry import NewRecipient, QueueFull, State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
+from backupmx.receive.assess import assess
 from backupmx.receive.intake import Intake, Policy, destinations
 from backupmx.route.routes import Routes
 from backupmx.route.transport_map import parse
@@ -149,6 +150,25 @@ PRIMARY = "smtp:[primary1.example.net]"
 def test_a_recipient_named_twice_gets_it_once() -> None:
     """RFC 5321 has no use for two copies; the account knows that it was named twice."""
     assert who(Verdict()) == [NewRecipient("u@example.jp", PRIMARY, many=2)]
+
+
+@pytest.mark.parametrize(
+    ("captured", "who", "state"),
+    [
+        (b"w", "w@example.jp", State.QUEUED),
+        (b"w> NOTIFY=NEVER", '"w> NOTIFY=NEVER"@example.jp', State.QUEUED),
+        (b"w\r\n\tDATA", '"w  DATA"@example.jp', State.QUEUED),
+        (b"-w", "u@example.jp", State.HELD),
+        (b"\xff", "u@example.jp", State.HELD),
+    ],
+)
+async def test_a_redirect_takes_no_command_from_a_message(captured: bytes, who: str, state: State) -> None:
+    """What a rule captured is one address, quoted where it has to be; to none the mail is held for its recipients."""
+    content = Content(b"X-To: " + captured + b"\r\n\r\nhi\r\n")
+    ruled = policy(b"/^X-To: (.*)/ REDIRECT $1@example.jp\n")
+    assessed = await assess(ruled, silent(), CLIENT, ENVELOPE, content, "QID", 0.0)
+    first = next(iter(destinations(ENVELOPE, assessed.verdict, ROUTES.next_hop)))
+    assert (first.address, first.state) == (who, state)
 
 
 def test_redirect_is_one_delivery() -> None:
