@@ -132,13 +132,8 @@ class Journal(Logbook):
 
     def message_id(self, queue_id: str, message_id: str) -> None:
         """The message's own name for itself."""
-        self._write(
-            "message_id",
-            "cleanup",
-            f"{queue_id}: message-id={message_id or '<>'}",
-            queue_id=queue_id,
-            message_id=message_id,
-        )
+        line = f"{queue_id}: message-id={message_id or '<>'}"
+        self._write("message_id", "cleanup", line, queue_id=queue_id, message_id=message_id)
 
     def ruled(
         self, queue_id: str, action: str, header: str, client: Client, envelope: Envelope,

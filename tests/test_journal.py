@@ -47,7 +47,7 @@ def test_a_body_line_is_not_called_a_header() -> None:
     """As Postfix tells them apart, and what a milter added from both."""
     lines: list[bytes] = []
     for where in ("header", "body", "added"):
-        journal(lines).ruled("QID", "warn", "foo", CLIENT, Envelope("a@b.example"), where=where)
+        journal(lines).ruled("QID", "warn", "foo", CLIENT, Envelope("a@b.example", ()), where=where)
     assert [line.split(b" foo ")[0].split(b"QID: ")[1] for line in lines] == [
         b"warning: header", b"warning: body", b"milter-header-warning: header",
     ]  # fmt: skip

@@ -51,6 +51,8 @@ class Edit:
     """None: it is left out."""
     before: bytes | None = None
     """A line to put in front of it."""
+    written: bool = False
+    """`kept` is a rule's text."""
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ class Ruling:
         if word in ("IGNORE", "STRIP"):
             return Edit(None)
         if word == "REPLACE":
-            return Edit(argument)
+            return Edit(argument, written=True)
         return Edit(subject, argument if word == "PREPEND" else None)
 
     def _go_on(self, word: str, argument: bytes, hit: Hit) -> None:

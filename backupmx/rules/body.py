@@ -167,9 +167,9 @@ class Walk:
             return None
         text = piece.partition(b"\0")[0] if b"\0" in piece else piece
         edit = ask_body(self._ruling, table, text) if text else None
-        if edit is None or (edit.kept is text and edit.before is None):
-            return None
-        return Edit(piece, edit.before) if edit.kept is text else edit
+        if edit is None or edit.written or edit.kept is None:
+            return edit
+        return Edit(piece, edit.before) if edit.before is not None else None
 
     def _checked(self) -> bool:
         return not self._body_limit or self._offset < self._body_limit

@@ -178,7 +178,7 @@ class _Head:
             self.out.append(rendered(edit.before, limit))
         if edit.kept is None or ruling.over:
             return
-        if edit.kept is not text:
+        if edit.written:
             name = label(edit.kept)
         if name == b"received" and 0 < self._settings.hopcount_limit <= self._received:
             ruling.refuse(Fate.REJECT, Reply(554, "5.4.0", "Error: too many hops"), "hopcount_limit")

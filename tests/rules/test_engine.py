@@ -67,6 +67,13 @@ def test_where_the_header_block_ends(data: bytes, headers: tuple[bytes, ...], bo
     assert (headers, body) == (result.message.headers, b"".join(bytes(c) for c in result.message.body))
 
 
+@pytest.mark.parametrize(("rule", "body"), [(b"/^(.)/ REPLACE $1", b"a\r\n"), (b"/^(.)/ WARN $1", b"a\0b\r\n")])
+def test_a_body_line_with_a_nul_that_is_replaced_by_what_a_rule_saw_of_it(rule: bytes, body: bytes) -> None:
+    """The rule sees what stands before the NUL; what it writes is the whole line; else all stays."""
+    result = judge(Content(b"A: 1\r\n\r\na\0b\r\n"), Tables(body=load(rule + b"\n", "t")))
+    assert b"".join(bytes(chunk) for chunk in result.message.body) == b"\r\n" + body
+
+
 def test_mime_nested_and_body_tables_see_what_is_theirs() -> None:
     """The six MIME names at the top too; the inner message's others go to nested."""
     data = (
