@@ -10,6 +10,7 @@
     outcomes    what became of them     orders    an operator's words, flush
     hops        next hops, reroute      listing   the queue a page at a time
     pauses      domains not relayed     facts     what every process shares
+    refusals    what primaries refused, by kind of reason
     ledger      the account of all mail audit     its sum, and a message's life
     stock       messages read back, verified, counted
     parcel      a message outside the queue: export, import

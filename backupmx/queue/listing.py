@@ -27,6 +27,12 @@ def waiting(db: Connection, after: str, limit: int, id: str, now: float) -> Sequ
     return _listed(db, some, after, limit, id, now, quarantine=False)
 
 
+def refused(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
+    """Entries that a next hop refused for at least one recipient, with all that waits of them."""
+    some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state = 'refused')"
+    return _listed(db, some, after, limit, id, now, quarantine=False)
+
+
 def quarantined(db: Connection, after: str, limit: int, id: str, now: float) -> Sequence[QueuedEntry]:
     """What a rule discarded, and what cannot be returned."""
     some = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key AND r.state IN ('discarded', 'unreturned'))"

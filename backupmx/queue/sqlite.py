@@ -32,7 +32,20 @@ from functools import lru_cache, partial
 
 from backupmx.journal import Journal, silent
 from backupmx.mail.message import Message
-from backupmx.queue import audit, claims, facts, hops, incoming, ledger, listing, orders, outcomes, pauses, stock
+from backupmx.queue import (
+    audit,
+    claims,
+    facts,
+    hops,
+    incoming,
+    ledger,
+    listing,
+    orders,
+    outcomes,
+    pauses,
+    refusals,
+    stock,
+)
 from backupmx.queue.account import Life, Sheet
 from backupmx.queue.bodies import Bodies, Damaged, sync_folder
 from backupmx.queue.commit import Uncertain, Writer
@@ -52,6 +65,7 @@ from backupmx.queue.entry import (
 )
 from backupmx.queue.parcel import Parcel
 from backupmx.queue.reader import Reader
+from backupmx.queue.refusals import Group
 from backupmx.queue.rows import IN_ROW, Packed, pack, text
 from backupmx.queue.schema import PATIENCE, connect, migrate, trouble_of
 
@@ -245,6 +259,13 @@ class SqliteQueue:
 
     async def waiting(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
         return await self._reader.read(listing.waiting, text(after), limit, text(id), self._clock())
+
+    async def refused(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
+        return await self._reader.read(listing.refused, text(after), limit, text(id), self._clock())
+
+    async def refusals(self) -> Sequence[Group]:
+        """What next hops refused, by next hop and kind of reason."""
+        return await self._reader.read(refusals.groups)
 
     async def quarantined(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
         return await self._reader.read(listing.quarantined, text(after), limit, text(id), self._clock())

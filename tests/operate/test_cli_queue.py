@@ -7,10 +7,10 @@ import pytest
 
 from backupmx.config import ConfigTrouble
 from backupmx.operate.cli.queue import queue_name, why_and_when
-from backupmx.queue.entry import VIRUS, HopState, State
+from backupmx.queue.entry import VIRUS, HopState, Settlement, State
 from backupmx.queue.sqlite import SqliteQueue
 from tests.operate.desk import Desk
-from tests.queue.samples import HOP, NOW, entry, settled, wire
+from tests.queue.samples import HOP, NOW, OTHER, entry, outcome, settled, wire
 
 
 @pytest.fixture
@@ -167,3 +167,103 @@ def test_why_it_waits(desk: Desk) -> None:
         return []
 
     desk.on_queue(look)
+
+
+def refused(desk: Desk, words: str, *addresses: str, vouched: bool = True, hop: str = HOP) -> str:
+    async def refuse(queue: SqliteQueue) -> list[str]:
+        new = entry(*addresses, vouched=vouched, hop=hop)
+        await queue.put(new)
+        (claim,) = await queue.claim(hop, 1, NOW, 60.0)
+        outcomes = tuple(outcome(r.address, State.REFUSED, reason=words) for r in claim.recipients)
+        await queue.settle(Settlement(claim.id, outcomes), NOW)
+        return [new.id]
+
+    (id,) = desk.on_queue(refuse)
+    return id
+
+
+UNKNOWN, CONTENT = "host p1[192.0.2.1] said: 550 5.1.1 no such user", "host p1[192.0.2.1] said: 550 5.7.1 spam content"
+
+
+def test_what_was_refused(desk: Desk) -> None:
+    """`queue list --refused` and `status` count by next hop and kind of reason; JSON says the kind of each."""
+    desk.put(entry("waits@example.jp", hop=OTHER))
+    assert desk.says("queue", "list", "--refused").stdout == "0 messages refused\n"
+    refused(desk, UNKNOWN, "a@example.jp", "b@example.jp")
+    refused(desk, CONTENT)
+    shown = desk.says("queue", "list", "--refused").stdout
+    assert f"{HOP} refused 3: 2 × unknown user, 1 × content\n    unknown-user  2, the oldest for " in shown
+    assert ("waits@example.jp" in shown, shown.endswith("\n2 messages refused\n")) == (False, True)
+    one = desk.says("queue", "list", "--refused", "primary1.example.net", "--reason", "content", "--json").stdout
+    (line,) = [json.loads(line) for line in one.splitlines()]
+    assert [(r["address"], r["refusal"]) for r in line["recipients"]] == [("anna@example.jp", "content")]
+    assert desk.says("queue", "list", "--refused", "primary2.example.net").stdout == "0 messages refused\n"
+    status = desk.says("status").stdout
+    assert "\n    refused 3: 2 × unknown user, 1 × content\n" in status
+    groups = json.loads(desk.says("status", "--json").stdout)["refusals"]
+    assert [(g["next_hop"], g["kind"], g["recipients"], g["last_words"]) for g in groups] == [
+        (HOP, "unknown-user", 2, UNKNOWN), (HOP, "content", 1, CONTENT)]  # fmt: skip
+
+
+def test_a_group_wants_yes(desk: Desk) -> None:
+    """What a verb would do to a group is shown; it is done with --yes, to that group alone."""
+    users, spam = refused(desk, UNKNOWN, "a@example.jp", "b@example.jp"), refused(desk, CONTENT)
+    asked = desk.says("queue", "delete", "--refused", "--reason", "unknown-user")
+    assert (asked.exit_code, asked.stdout.splitlines()[-1]) == (1, "Would delete 2 recipients: add --yes")
+    assert desk.states(users) == {"a@example.jp": "refused", "b@example.jp": "refused"}
+    done = desk.says("queue", "delete", "--refused", "--reason", "unknown-user", "--yes")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "2 recipients deleted")
+    assert (desk.states(users), desk.states(spam)) == ({}, {"anna@example.jp": "refused"})
+    assert desk.says("queue", "retry", "--refused", "primary2.example.net", "--yes").stdout == (
+        "Nothing of that kind is refused.\n")  # fmt: skip
+    assert desk.says("queue", "retry", "--refused", HOP, "--yes").exit_code == 0
+    assert desk.states(spam) == {"anna@example.jp": "queued"}
+    assert desk.says("ledger").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("retry", "--refused", HOP, "--all"), ("delete", "x", "--refused", HOP), ("return", "--reason", "content", "x"),
+     ("delete", "--refused", "--reason", "nonsense")],
+)  # fmt: skip
+def test_groups_and_ids(desk: Desk, words: tuple[str, ...]) -> None:
+    """A group is no list of IDs, and a kind belongs to a group."""
+    refused(desk, UNKNOWN)
+    assert desk.says("queue", *words, "--yes").exit_code == 2
+    assert len(desk.says("queue", "list", "--json").stdout.splitlines()) == 1
+
+
+def test_a_group_is_returned(desk: Desk) -> None:
+    """One notice a message; who nobody vouched for stays, and --force returns him too."""
+    refused(desk, UNKNOWN, "a@example.jp", "b@example.jp")
+    forged = refused(desk, UNKNOWN, vouched=False)
+    assert desk.says("queue", "return", "--refused").exit_code == 1
+    done = desk.says("queue", "return", "--refused", "--yes")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (1, "2 recipients returned, 1 not")
+    assert f"{forged}: nobody vouched for the sender: a notice may go to somebody who wrote nothing" in done.stderr
+    waiting = [json.loads(line) for line in desk.says("queue", "list", "--json").stdout.splitlines()]
+    assert sorted((m["queue_id"] == forged, m["sender"], len(m["recipients"])) for m in waiting) == [
+        (False, "", 1), (True, "sender@example.com", 1)]  # fmt: skip
+    assert desk.says("queue", "return", "--refused", "--yes", "--force").exit_code == 0
+    assert desk.states(forged) == {}
+    assert desk.says("ledger").exit_code == 0
+
+
+def test_returned_out_of_quarantine(desk: Desk) -> None:
+    """What could not be returned may be; what a rule discarded may not."""
+
+    async def fill(queue: SqliteQueue) -> list[str]:
+        new, spam = entry(), entry(state=State.DISCARDED)
+        await queue.put(new)
+        await queue.put(spam)
+        (claim,) = await queue.claim(HOP, 1, NOW, 60.0)
+        await queue.settle(settled(claim, State.UNRETURNED), NOW)
+        return [new.id, spam.id]
+
+    unreturned, spam = desk.on_queue(fill)
+    warned = desk.says("queue", "return", unreturned)
+    assert (warned.exit_code, "--force if you know better" in warned.stderr) == (1, True)
+    assert desk.says("queue", "return", unreturned, "--force").exit_code == 0
+    assert desk.says("queue", "return", spam, "--force").exit_code == 1
+    kept = [json.loads(line) for line in desk.says("quarantine", "list", "--json").stdout.splitlines()]
+    assert [m["queue_id"] for m in kept] == [spam]

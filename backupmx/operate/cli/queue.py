@@ -11,11 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from backupmx.mail.address import domain_of
-from backupmx.operate.cli import queue_export, queue_import, queue_return
+from backupmx.operate.cli import queue_export, queue_import, queue_return, refused
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.cli.refused import changing, chosen, groups, run
+from backupmx.operate.cli.refused import entries as entries_of
+from backupmx.operate.cli.refused import show as show_groups
 from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, unknown
 from backupmx.queue.entry import HopState, Queue, QueuedEntry, QueuedRecipient, State
+from backupmx.queue.refusals import kind_of
 from backupmx.queue.sqlite import SqliteQueue
 
 _NAMES = {State.QUEUED: "incoming", State.DEFERRED: "deferred", State.HELD: "hold", State.REFUSED: "refused"}
@@ -67,6 +71,7 @@ def as_object(entry: QueuedEntry, hops: Mapping[str, HopState]) -> dict[str, obj
                 "delay_reason": why,
                 "attempts": r.attempts,
                 "next_attempt": int(when),
+                **({"refusal": str(kind_of(r.reason))} if r.state is State.REFUSED else {}),
             }
             for r, (why, when) in ((r, why_and_when(entry, r, hops)) for r in waiting)
         ],
@@ -76,13 +81,17 @@ def as_object(entry: QueuedEntry, hops: Mapping[str, HopState]) -> dict[str, obj
 @command.command("list")
 @config_option
 @json_option
-def list_(config_file: str | None, as_json: bool) -> None:
-    """Everything that waits, oldest first."""
+@refused.group_options
+def list_(config_file: str | None, as_json: bool, refused: str | None, reason: str | None) -> None:
+    """Everything that waits, oldest first; with --refused what primaries refused, by next hop and kind of reason."""
+    choice = chosen(refused, reason)
 
-    async def work(queue: Queue) -> int:
+    async def work(queue: SqliteQueue) -> int:
         count = 0
         now, hops = time.time(), await queue.hop_states()
-        async for entry in entries(queue.waiting):
+        if choice and not as_json:
+            show_groups(await groups(queue, choice), now)
+        async for entry in entries_of(queue, choice) if choice else entries(queue.waiting):
             count += 1
             if as_json:
                 write_json(as_object(entry, hops))
@@ -91,8 +100,10 @@ def list_(config_file: str | None, as_json: bool) -> None:
         return count
 
     count = with_queue(load_config(config_file), work)
-    if not as_json:
-        say(f"{count} message{'s' if count != 1 else ''} in the queue" if count else "The queue is empty.")
+    if as_json:
+        return
+    where = "refused" if choice else "in the queue"
+    say(f"{count} message{'s' if count != 1 else ''} {where}" if count or choice else "The queue is empty.")
 
 
 def _print(entry: QueuedEntry, now: float, hops: Mapping[str, HopState]) -> None:
@@ -151,10 +162,31 @@ command.add_command(queue_export.command)
 command.add_command(queue_import.command)
 command.add_command(queue_return.command)
 
+
+def _group_verb(verb: Verb, help: str) -> None:
+    """One that works on what a primary refused too, a group at a time."""
+
+    @command.command(verb.name, help=help)
+    @click.argument("ids", nargs=-1, metavar="ID[:ADDRESS]…")
+    @click.option("--all", "everything", is_flag=True, help="Every message it applies to.")
+    @refused.group_options
+    @click.option("--yes", is_flag=True, help="With --refused (or --all, to destroy): really.")
+    @config_option
+    def change(
+        ids: tuple[str, ...], everything: bool, refused: str | None, reason: str | None, yes: bool,
+        config_file: str | None,
+    ) -> None:  # fmt: skip
+        if (choice := chosen(refused, reason, ids, everything)) is not None:
+            now = time.time()
+            act = changing(verb.becomes, "" if verb.becomes is State.QUEUED else f"{verb.past} by operator", now)
+            run(choice, verb.name, verb.past, yes, load_config(config_file), act, now)
+        run_verb(verb, ids, everything, yes, config_file)
+
+
 _verb(Verb("hold", MOVING, State.HELD, "held"), "Keep it until it is released.")
 _verb(Verb("release", (State.HELD, State.REFUSED), State.QUEUED, "released"), "What was held or refused may go.")
-_verb(Verb("retry", MOVING, State.QUEUED, "due now"), "Try it now.")
-_verb(Verb("delete", WAITING, State.DELETED, "deleted", destroys=True), "Remove it. The sender is not told.")
+_group_verb(Verb("retry", MOVING, State.QUEUED, "due now"), "Try it now.")
+_group_verb(Verb("delete", WAITING, State.DELETED, "deleted", destroys=True), "Remove it. The sender is not told.")
 
 
 @command.command("check")

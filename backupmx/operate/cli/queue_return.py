@@ -11,10 +11,12 @@ import time
 import click
 
 from backupmx.config import Config
+from backupmx.operate.cli import refused
 from backupmx.operate.cli.options import config_option, load_config, say
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.cli.refused import chosen, run
 from backupmx.operate.cli.verbs import WAITING, split, unknown
-from backupmx.queue.entry import State
+from backupmx.queue.entry import QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
 from backupmx.relay.returns import UNVOUCHED
 
@@ -24,16 +26,25 @@ _NEVER = "release it or delete it"
 
 
 @click.command("return")
-@click.argument("ids", nargs=-1, required=True, metavar="ID[:ADDRESS]…")
+@click.argument("ids", nargs=-1, metavar="ID[:ADDRESS]…")
 @click.option("--force", is_flag=True, help="Also when neither SPF nor DKIM stood for the sender.")
+@refused.group_options
+@click.option("--yes", is_flag=True, help="With --refused: really.")
 @config_option
-def command(ids: tuple[str, ...], force: bool, config_file: str | None) -> None:
+def command(
+    ids: tuple[str, ...], force: bool, refused: str | None, reason: str | None, yes: bool, config_file: str | None
+) -> None:
     """Give it back: the sender gets a notice (RFC 3464), the mail leaves the queue."""
+    choice = chosen(refused, reason, ids)
+    if not ids and choice is None:
+        raise click.UsageError("name IDs, or --refused")
     config = load_config(config_file)
+    desk = Desk(config, force)
+    if choice is not None:
+        run(choice, "return", "returned", yes, config, desk.give_group_back, time.time())
 
     async def work(queue: SqliteQueue) -> bool:
-        desk = Desk(queue, config, force)
-        return all([await desk.give_back(target) for target in ids])
+        return all([await desk.give_back(queue, target, _STATES) for target in ids])
 
     sys.exit(0 if with_queue(config, work) else 1)
 
@@ -41,21 +52,20 @@ def command(ids: tuple[str, ...], force: bool, config_file: str | None) -> None:
 class Desk:
     """Returns one after the other."""
 
-    def __init__(self, queue: SqliteQueue, config: Config, force: bool) -> None:
+    def __init__(self, config: Config, force: bool) -> None:
         from backupmx.operate.policy import read_routes
 
-        self._queue, self._hostname = queue, config.hostname
-        self._routes = read_routes(config)
+        self._hostname, self._routes = config.hostname, read_routes(config)
         self._bounce_to = "all" if force else config.relay.bounce_to
 
-    async def give_back(self, target: str) -> bool:
-        """ID or ID:ADDRESS.  Says what came of it."""
+    async def give_back(self, queue: SqliteQueue, target: str, states: frozenset[State]) -> int:
+        """ID or ID:ADDRESS.  Says what came of it.  -> how many recipients"""
         from backupmx.relay.bounce import return_to_sender
 
         id, address = split(target)
         done = await return_to_sender(
-            self._queue, id, address, self._routes.next_hop, self._hostname, time.time(),
-            bounce_to=self._bounce_to, states=_STATES,
+            queue, id, address, self._routes.next_hop, self._hostname, time.time(),
+            bounce_to=self._bounce_to, states=states,
         )  # fmt: skip
         if done.many:
             say(f"{target}: returned")
@@ -63,4 +73,12 @@ class Desk:
             say(f"backupmx: {target}: {done.why}: {_FORCE if done.why == UNVOUCHED else _NEVER}", err=True)
         else:
             unknown(target)
-        return bool(done.many)
+        return done.many
+
+    async def give_group_back(self, queue: SqliteQueue, entry: QueuedEntry) -> int:
+        """One notice a message, when all that was refused of it is meant."""
+        refused = frozenset({State.REFUSED})
+        whole = [r for found in await queue.refused(id=entry.id) for r in found.recipients if r.state in refused]
+        if len(whole) == len(entry.recipients):
+            return await self.give_back(queue, entry.id, refused)
+        return sum([await self.give_back(queue, f"{entry.id}:{r.address}", refused) for r in entry.recipients])

@@ -12,8 +12,10 @@ from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.cli.refused import as_object as group_object
 from backupmx.operate.lock import is_running
 from backupmx.queue.entry import HopState, Paused, State, Total
+from backupmx.queue.refusals import Group, line
 from backupmx.queue.sqlite import SqliteQueue
 
 _WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
@@ -33,10 +35,12 @@ def command(config_file: str | None, as_json: bool) -> None:
     named = sorted(read_routes(config).next_hops)
     running = is_running(config)
 
-    async def work(queue: SqliteQueue) -> tuple[Sequence[Total], Mapping[str, HopState], Sequence[Paused]]:
-        return await queue.totals(), await queue.hop_states(), await queue.paused()
+    async def work(
+        queue: SqliteQueue,
+    ) -> tuple[Sequence[Total], Mapping[str, HopState], Sequence[Paused], Sequence[Group]]:
+        return await queue.totals(), await queue.hop_states(), await queue.paused(), await queue.refusals()
 
-    totals, states, paused = with_queue(config, work)
+    totals, states, paused, refusals = with_queue(config, work)
     hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
     counted = tally.read(config)
     quarantined = sum(t.recipients for t in totals if t.state.in_quarantine)
@@ -44,10 +48,11 @@ def command(config_file: str | None, as_json: bool) -> None:
         domains = [{"domain": p.domain, "since": int(p.since), "waiting": p.recipients} for p in paused]
         write_json(
             {"running": running, "next_hops": hops, "paused": domains, "quarantined": quarantined,
+             "refusals": [group_object(group) for group in refusals],
              **health.summary(counted), "remarks": remarks(config)}
         )  # fmt: skip
     else:
-        _print(config, running, hops, paused, quarantined, counted)
+        _print(config, running, hops, refusals, paused, quarantined, counted)
     well = running and not counted.alarms
     sys.exit(0 if well and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
 
@@ -78,14 +83,15 @@ def _print(
     config: Config,
     running: bool,
     hops: Sequence[dict[str, object]],
+    refusals: Sequence[Group],
     paused: Sequence[Paused],
     quarantined: int,
     counted: tally.Tally,
 ) -> None:
     now = time.time()
     click.echo(f"{config.hostname}: {'running' if running else 'NOT RUNNING'}")
-    for line in health.lines(counted, now):
-        click.echo(f"  {line}")
+    for said in health.lines(counted, now):
+        click.echo(f"  {said}")
     for hop in hops:
         since, oldest = hop["since"], hop["oldest"]
         age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
@@ -97,6 +103,8 @@ def _print(
         if isinstance(oldest, int):
             counts = ", ".join(f"{hop[str(s)]} {s}" for s in _WAITING if hop[str(s)])
             click.echo(f"    waiting: {counts}; the oldest for {ago(now - oldest)}")
+        if those := [group for group in refusals if group.next_hop == hop["next_hop"]]:
+            click.echo(f"    {line(those)}")
     for one in paused:
         click.echo(f"  {one.domain}: paused for {ago(now - one.since)}, {one.recipients} waiting")
     if quarantined:

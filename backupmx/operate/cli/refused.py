@@ -1,0 +1,158 @@
+"""refused: what primaries refused, a group at a time: queue list, retry, return, delete --refused [NEXTHOP].
+
+A group is named by its next hop, or its host alone, and a kind of reason.  What a
+verb would do is shown; it is done with --yes.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, TypeVar
+
+import click
+
+from backupmx.config import Config
+from backupmx.operate.cli.options import ago, say
+from backupmx.operate.cli.queue_access import with_queue
+from backupmx.queue.entry import QueuedEntry, QueuedRecipient, State
+from backupmx.queue.refusals import Group, Kind, is_named, kind_of, line
+from backupmx.queue.sqlite import SqliteQueue
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Act = Callable[[SqliteQueue, QueuedEntry], Awaitable[int]]
+"""What is done with the refused recipients of one message.  -> how many it was done to"""
+
+_PAGE = 500
+_ANY = "*"
+
+
+def group_options(command: F) -> F:
+    """--refused [NEXTHOP] and --reason KIND."""
+    kinds = click.Choice([str(kind) for kind in Kind])
+    for option in (
+        click.option("--reason", metavar="KIND", type=kinds, help=f"With --refused: {', '.join(Kind)}."),
+        click.option(
+            "--refused", is_flag=False, flag_value=_ANY, metavar="[NEXTHOP]",
+            help="What primaries refused, or this one.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of the groups."""
+
+    next_hop: str
+    kind: str | None
+
+    def takes(self, next_hop: str, kind: Kind) -> bool:
+        named = self.next_hop == _ANY or is_named(next_hop, self.next_hop)
+        return named and self.kind in (None, kind)
+
+    def has(self, recipient: QueuedRecipient) -> bool:
+        return recipient.state is State.REFUSED and self.takes(recipient.next_hop, kind_of(recipient.reason))
+
+    def of(self, entry: QueuedEntry) -> QueuedEntry:
+        """With these recipients alone."""
+        return replace(entry, recipients=tuple(r for r in entry.recipients if self.has(r)))
+
+
+def chosen(refused: str | None, reason: str | None, ids: Sequence[str] = (), everything: bool = False) -> Choice | None:
+    """What the options say; None: nothing of groups.  Raises UsageError."""
+    if refused is None:
+        if reason:
+            raise click.UsageError("--reason goes with --refused")
+        return None
+    if ids or everything:
+        raise click.UsageError("--refused names its mail itself: no IDs, no --all")
+    return Choice(refused, reason)
+
+
+async def groups(queue: SqliteQueue, choice: Choice) -> list[Group]:
+    return [group for group in await queue.refusals() if choice.takes(group.next_hop, group.kind)]
+
+
+async def entries(queue: SqliteQueue, choice: Choice) -> AsyncIterator[QueuedEntry]:
+    """Messages with the recipients that are chosen, oldest first."""
+    after = ""
+    while page := await queue.refused(after=after, limit=_PAGE):
+        for entry in page:
+            if (only := choice.of(entry)).recipients:
+                yield only
+        after = page[-1].id
+
+
+def by_hop(groups: Iterable[Group]) -> Iterator[tuple[str, list[Group]]]:
+    for next_hop, those in groupby(groups, key=lambda group: group.next_hop):
+        yield next_hop, list(those)
+
+
+def show(groups: Iterable[Group], now: float) -> None:
+    """ "smtp:[primary1]:25 refused 7: 5 × unknown user, 2 × content", and the last words of each kind."""
+    for next_hop, those in by_hop(groups):
+        say(f"{next_hop} {line(those)}")
+        for group in those:
+            say(f"    {group.kind}  {group.recipients}, the oldest for {ago(now - group.oldest)}: {group.example}")
+
+
+def as_object(group: Group) -> dict[str, object]:
+    """Pure.  One group in `status --json`."""
+    return {
+        "next_hop": group.next_hop,
+        "kind": str(group.kind),
+        "recipients": group.recipients,
+        "oldest": int(group.oldest),
+        "last_words": group.example,
+    }
+
+
+def run(choice: Choice, name: str, past: str, yes: bool, config: Config, act: Act, now: float) -> None:
+    """The whole of such a command.  Status 1 when it is only shown, or was not done to all of them."""
+
+    async def work(queue: SqliteQueue) -> bool:
+        found = await groups(queue, choice)
+        many = sum(group.recipients for group in found)
+        if not many:
+            say("Nothing of that kind is refused.")
+            return True
+        show(found, now)
+        if not yes:
+            say(f"Would {name} {many} recipient{'s' if many != 1 else ''}: add --yes")
+            return False
+        done = await _act_on_all(queue, choice, act)
+        say(f"{done} recipient{'s' if done != 1 else ''} {past}{f', {many - done} not' if done < many else ''}")
+        return done >= many
+
+    sys.exit(0 if with_queue(config, work) else 1)
+
+
+async def _act_on_all(queue: SqliteQueue, choice: Choice, act: Act) -> int:
+    """A page together: its commits gather."""
+    done = 0
+    page: list[QueuedEntry] = []
+    async for entry in entries(queue, choice):
+        page.append(entry)
+        if len(page) == _PAGE:
+            done += sum(await asyncio.gather(*(act(queue, one) for one in page)))
+            page.clear()
+    return done + sum(await asyncio.gather(*(act(queue, one) for one in page)))
+
+
+def changing(state: State, reason: str, now: float) -> Act:
+    """Retry, delete: the words stay to be read with what is tried again."""
+
+    async def act(queue: SqliteQueue, entry: QueuedEntry) -> int:
+        refused = frozenset({State.REFUSED})
+        return sum(
+            [
+                await queue.change(entry.id, r.address, state, now=now, reason=reason, was=refused)
+                for r in entry.recipients
+            ]
+        )
+
+    return act
