@@ -10,13 +10,15 @@ import asyncio
 import hashlib
 import inspect
 
-import aiosmtpd
+import aiosmtpd.smtp
 import pytest
 from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as State
 
 from backupmx.mail.reply import Reply
 from backupmx.receive.session import Session
+from backupmx.receive.transfer import Transfer
+from backupmx.receive.wire import Wire
 from tests.receive.doors import running
 
 READ = {
@@ -29,17 +31,30 @@ READ = {
     "SMTP.handle_exception": "33be80d97d2d",
     "SMTP.__del__": "bdfddff9796a",
     "State.__init__": "8fc3f3270fb8",
+    "smtp.syntax": "9f7312554162",
 }
+INHERITED = {
+    "__del__", "_auth_interact", "_authenticate", "_call_handler_hook", "_cb_client_connected", "_create_envelope",
+    "_create_session", "_getaddr", "_getparams", "_handle_client", "_reset_timeout", "_set_post_data_state",
+    "_set_rset_state", "_strip_command_keyword", "_syntax_available", "_timeout_cb", "auth_LOGIN", "auth_PLAIN",
+    "challenge_auth", "check_auth_needed", "check_helo_needed", "smtp_AUTH", "smtp_EXPN", "smtp_HELP",
+}  # fmt: skip
 
 
 def digest(name: str) -> str:
-    owner = {"SMTP": SMTP, "State": State}[name.partition(".")[0]]
+    owner = {"SMTP": SMTP, "State": State, "smtp": aiosmtpd.smtp}[name.partition(".")[0]]
     return hashlib.sha256(inspect.getsource(getattr(owner, name.partition(".")[2])).encode()).hexdigest()[:12]
 
 
 def test_the_source_is_the_one_we_read() -> None:
     """aiosmtpd's methods that ours lean on are word for word those of 1.4.6."""
     assert {name: digest(name) for name in READ} == READ, aiosmtpd.__version__
+
+
+def test_nothing_else_is_inherited() -> None:
+    """What an upgrade adds to aiosmtpd's class is noticed: here is all of it that a session has without its own."""
+    mine = {name for owner in (Session, Transfer, Wire) for name in vars(owner)}
+    assert {name for name in vars(SMTP) if callable(getattr(SMTP, name))} - mine == INHERITED
 
 
 def test_no_verb_is_left_to_aiosmtpd_by_accident() -> None:
