@@ -80,6 +80,21 @@ class Journal(Logbook):
         line = f"warning: {limit} limit exceeded: {count} from {who} for service smtp [smtp.{setting}]"
         self._seldom(f"limit {setting} {who}", "limited", "smtpd", line, limit=setting, client=who, count=count)
 
+    def pregreet(self, client: Client, seconds: float, said: bytes) -> None:
+        """A client talked before our greeting (smtp.pregreet): a bot, most likely.  postscreen's line."""
+        words = said[:100].decode("ascii", "replace").encode("unicode_escape").decode()
+        line = f"PREGREET {len(said)} after {seconds:.2g} from [{client.address}]:{client.port}: {words}"
+        self._write("pregreet", "postscreen", line, client=client.address, seconds=seconds, said=words)
+
+    def listed(self, client: Client, score: int, sites: str) -> None:
+        """Lists in the DNS know a client whose mail is taken (smtp.dnsbl_sites).  postscreen's line, and the lists."""
+        line = f"DNSBL rank {score} for [{client.address}]:{client.port} ({sites})"
+        self._write("listed", "postscreen", line, client=client.address, score=score, sites=sites)
+
+    def clients_trouble(self, why: str) -> None:
+        """clients.db cannot be used: clients that were here before wait for the greeting once more."""
+        self._seldom("clients.db", "clients_trouble", "smtpd", f"warning: {why}", why=why)
+
     def out_of_files(self, why: str) -> None:
         """No more clients can be taken: there are no file descriptors.  Raise LimitNOFILE= or the system's limit."""
         self._seldom("out_of_files", "out_of_files", "smtpd", f"error: no new clients: {why}", why=why)

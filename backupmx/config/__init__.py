@@ -1,6 +1,7 @@
 """config: every setting of backupmx.toml.
 
     values      durations and sizes, as they are written
+    clients     the part of [smtp] that may refuse clients
     sections    what there is to set: name, type, default, its sentence
     recipients  [recipients], which is long
     home        find the file, and of it only where the appliance lives

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from backupmx.config.clients import ClientPolicy
 from backupmx.config.home import STORE, Home
 from backupmx.config.recipients import Recipients
 from backupmx.config.values import Octets, OnError, Seconds, Section
@@ -23,8 +24,8 @@ _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,
 Patience = Annotated[Seconds, Field(gt=0)]
 
 
-class Smtp(Section):
-    """[smtp]: the door."""
+class Smtp(ClientPolicy):
+    """[smtp]: the door.  What it may hold against clients: clients.py."""
 
     listen: tuple[str, ...] = ("0.0.0.0:25", "[::]:25")
     """Addresses and ports to listen on: "0.0.0.0:25", "[::]:25", "127.0.0.1:2525"."""
@@ -117,6 +118,8 @@ class Relay(Section):
     """The file that names each domain's primary, in the syntax of transport(5)."""
     relay_domains: tuple[str, ...] = ()
     """Domains we take mail for; empty: those of transport_map (`example.jp`, `.example.jp`)."""
+    postmaster: str = ""
+    """Who reads RCPT TO:<postmaster>; empty: postmaster of the first relay domain."""
     relay_recipients: str = ""
     """Who exists: lines of "user@domain OK" or "@domain OK"; empty: everybody in a relay domain."""
     when_primary_up: WhenUp = "accept"

@@ -62,6 +62,10 @@ class Client:
     tls: Tls | None = None
     daemon: tuple[str, int] = ("", 0)
     """Address and port of ours that it is connected to."""
+    marks: tuple[str, ...] = ()
+    """What the door saw of it: PREGREET, PIPELINING."""
+    dnsbl: int = 0
+    """What lists in the DNS say of it: the sum of their weights."""
 
     def __str__(self) -> str:
         return f"{self.name}[{self.address}]"

@@ -8,7 +8,7 @@ and `check config` all call it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from backupmx.journal import silent
 from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.sources import sources
 from backupmx.operate.tables import TableTrouble, read_table
+from backupmx.receive.policy import access, dnsbl
+from backupmx.receive.policy.clients import ClientRules
 from backupmx.recipients import known
 from backupmx.recipients.known import Known, KnownTrouble
 from backupmx.route import tls_policy, transport_map
@@ -45,6 +47,8 @@ class Files:
     relay_tls: TlsPolicies
     """Which TLS the next hops want."""
     engines: Engines
+    clients: ClientRules
+    """What is held against clients."""
     warnings: tuple[str, ...]
     """Rules that could not be used and were skipped (rules.strict = false)."""
 
@@ -90,12 +94,13 @@ def read_policy(config: Config) -> Files:
     tls = attempt(lambda: read_tls(config), None)
     relay_tls = attempt(lambda: read_relay_tls(config), TlsPolicies())
     ready = attempt(lambda: engines(config), Engines())
+    clients = attempt(lambda: read_clients(config), ClientRules())
     attempt(lambda: milters.build(config, silent()), None)
     attempt(lambda: bool(sources(config)), False)  # can they be fetched here at all?
     if errors or routes is None:
         raise ConfigTrouble(list(dict.fromkeys(errors)))  # one file may be several tables
     warnings += routes.map.warnings + relay_tls.warnings
-    return Files(tables, routes, recipients, tls, relay_tls, ready, warnings)
+    return Files(tables, routes, recipients, tls, relay_tls, ready, clients, warnings)
 
 
 def read_all(path: Path) -> tuple[Config, Files]:
@@ -148,6 +153,18 @@ def read_relay_tls(config: Config) -> TlsPolicies:
         return policies
     path = config.policy_path(_without_type(relay.tls_policy_map))
     return tls_policy.parse(_text(path), str(path), policies, ca_file=ca_file, folder=path.parent)
+
+
+def read_clients(config: Config) -> ClientRules:
+    """What [smtp] holds against clients, and its own list of them.  Raises AccessTrouble, SiteTrouble."""
+    smtp = config.smtp
+    same = {f.name: getattr(smtp, f.name) for f in fields(ClientRules) if f.name in type(smtp).model_fields}
+    list_of_ours = access.Access()
+    if smtp.client_access:
+        path = config.policy_path(smtp.client_access.removeprefix("cidr:"))
+        list_of_ours = access.parse(_text(path), str(path))
+    sites = dnsbl.parse(smtp.dnsbl_sites, smtp.dnsbl_reply_map)
+    return ClientRules(hostname=config.hostname, access=list_of_ours, sites=sites, **same)
 
 
 def _without_type(spec: str) -> str:

@@ -36,6 +36,9 @@ from backupmx.receive.anvil import Hand
 from backupmx.receive.intake import Intake, Policy
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door
+from backupmx.receive.policy import acquainted
+from backupmx.receive.policy.acquainted import Acquainted
+from backupmx.receive.policy.clients import Clients
 from backupmx.receive.sender import Senders
 from backupmx.receive.service import Service
 from backupmx.recipients.store import Store
@@ -63,6 +66,7 @@ async def _receive(
     queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
     resolver = Resolver(config.dns.servers, journal)
     store = sources.store(config)
+    met = Acquainted(config.state_path(acquainted.FILE), journal, ipv6_prefix=config.smtp.client_ipv6_prefix_length)
     intake = Intake(policy(config, files, resolver, journal), queue, journal)
     outlook = Outlook(queue, files.routes.next_hops, journal)
     await outlook.look()
@@ -73,6 +77,7 @@ async def _receive(
         admission(config, files, store, journal, lambda: outlook.primaries, asking, turned_away),
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
+        clients=clients(files, resolver, journal, met),
         flush=lambda domain: queue.flush([domain], time.time()),
     )  # fmt: skip
     service.called = outlook.called
@@ -82,11 +87,8 @@ async def _receive(
     publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(door.run())
-        others = [
-            tasks.create_task(publisher.run()),
-            tasks.create_task(outlook.run()),
-            tasks.create_task(turned_away.keep(sources.store(config))),
-        ]
+        others = [tasks.create_task(each.run()) for each in (publisher, outlook, met)]
+        others.append(tasks.create_task(turned_away.keep(sources.store(config))))
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
@@ -101,6 +103,7 @@ async def _receive(
             service.admission = admission(
                 config, files, store, journal, lambda: outlook.primaries, asking, turned_away
             )  # fmt: skip
+            service.clients = clients(files, resolver, journal, met)
             service.tls = certificates(files, journal, service.tls)
             outlook.next_hops = files.routes.next_hops
         await door.stop(config.smtp.stop_timeout)
@@ -108,6 +111,7 @@ async def _receive(
             other.cancel()
     turned_away.end()
     await asking.close()
+    met.close()
     await outlook.close()
     store.close()
     await resolver.close()
@@ -151,6 +155,11 @@ def admission(
         postmaster=files.routes.postmaster, troubled=journal.recipients_trouble,
         primary=primary_up(config, files, primaries, patience), asks=asking if asks(config) else None,
     )  # fmt: skip
+
+
+def clients(files: Files, resolver: Resolver, journal: Journal, met: Acquainted | None = None) -> Clients | None:
+    """What is held against clients; None: nothing against any."""
+    return Clients(files.clients, resolver, journal, met) if files.clients.on else None
 
 
 def certificates(files: Files, journal: Journal, old: ServerTls | None = None) -> ServerTls | None:

@@ -19,6 +19,7 @@ from backupmx.receive.admit import Admission
 from backupmx.receive.anvil import Anvil, Cells, Hand, Rate
 from backupmx.receive.limits import Networks, SmtpSettings
 from backupmx.receive.names import Names, Reverse
+from backupmx.receive.policy.clients import Clients, Visit
 from backupmx.receive.sender import Senders
 from backupmx.receive.xclient import ATTRIBUTES
 
@@ -60,6 +61,7 @@ class Service:
         resolver: Reverse | None = None,
         tls: ServerTls | None = None,
         senders: Senders | None = None,
+        clients: Clients | None = None,
         flush: Callable[[str], Awaitable[int]] | None = None,
     ) -> None:
         """`flush` makes a domain's mail due now, -> how many recipients wait; it may raise QueueTrouble."""
@@ -69,6 +71,8 @@ class Service:
         self.journal = journal
         self.tls = tls
         self.senders = senders
+        self.clients = clients
+        """None: nothing is held against any client."""
         self.names = Names(resolver, settings.name_timeout)
         self.spared = Networks(settings.limit_exceptions)
         self.proxies = Networks(settings.proxy_protocol_from)
@@ -127,6 +131,16 @@ class Service:
         else:
             return None
         return Reply(421, "4.7.0", f"{settings.hostname} Error: too many connections from {client}")
+
+    def visit(self, address: str) -> Visit | None:
+        """A client is to be greeted: what is held against it, or is being asked about; None: nothing."""
+        if self.clients is None:
+            return None
+        trusted = address in self.spared or address in self.speakers or self.is_primary(address)
+        visit = self.clients.visit(address, trusted=trusted)
+        if visit is not None and visit.asks:
+            visit.asking = self.spawn(visit.ask())
+        return visit
 
     def exceeds(self, rate: Rate, session: "Wire", more: bool = True) -> bool:
         """The client does it once more (or asks whether it still may): is that too often for a minute?"""

@@ -26,6 +26,8 @@ from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
 from backupmx.receive import command, xclient
 from backupmx.receive.anvil import Rate
 from backupmx.receive.limits import OVERSHOOT
+from backupmx.receive.policy.clients import Visit
+from backupmx.receive.pregreet import Watch
 from backupmx.receive.sender import Doubt, Senders
 from backupmx.receive.spool import room
 from backupmx.receive.transfer import Transfer
@@ -44,7 +46,28 @@ class Session(Transfer):
                      coroutines whose replies lack enhanced codes; these answer at once
     """
 
+    visit: Visit | None = None
+    """What is held against the client; None: nothing."""
+
     # Hello and goodbye
+
+    def greet(self) -> None:
+        assert self.transport is not None
+        self.visit = self.service.visit(self.client.address)
+        if self.visit is not None and (seconds := self.visit.wait()):
+            Watch(self, self.transport, self.service.greeting, seconds, self._spoke_early)
+        else:
+            self.transport.write(self.service.greeting)
+
+    def _spoke_early(self, said: bytes, after: float) -> None:
+        if self.visit is not None:
+            self.visit.early = True
+        self.service.journal.pregreet(self.client, after, said)
+
+    @property
+    def _sent_ahead(self) -> bool:
+        """More came behind a command that ends what may be sent in one go (RFC 2920 3.1)."""
+        return self._buffer.find(b"\n") + 1 < len(self._buffer)
 
     @syntax("HELO hostname")
     def smtp_HELO(self, argument: bytes) -> Answer:
@@ -66,6 +89,8 @@ class Session(Transfer):
         self._junk_command()
         helo = _UNFIT.sub("?", argument[:255].decode("ascii", "replace"))  # RFC 5321 4.5.3.1.2
         old = self.client
+        if self.visit is not None and not old.helo and self._sent_ahead:
+            self.visit.pipelined = True
         self.client = Client(old.address, old.port, old.name, helo, protocol, old.tls, old.daemon)
         self.session.host_name = helo
         self.session.extended_smtp = protocol == "ESMTP"
@@ -276,9 +301,10 @@ class Session(Transfer):
         answer = self.smtp_MAIL(argument)
         return answer if isinstance(answer, bytes | Reply) else await answer
 
-    async def _rcpt_when_known(self, doubting: "asyncio.Task[None]", argument: bytes) -> bytes | Reply | None:
-        await asyncio.wait([doubting])
-        self._doubting = None
+    async def _rcpt_when_known(self, asking: "asyncio.Task[None]", argument: bytes) -> bytes | Reply | None:
+        await asyncio.wait([asking])
+        if asking is self._doubting:
+            self._doubting = None
         answer = self.smtp_RCPT(argument)
         return answer if isinstance(answer, bytes | Reply) else await answer
 
@@ -289,8 +315,9 @@ class Session(Transfer):
             return command.RCPT_AFTER_BDAT
         if mail is None:
             return command.NEED_MAIL if self.client.helo else command.HELO_FIRST
-        if self._doubting is not None:
-            return self._rcpt_when_known(self._doubting, argument)
+        asking = self._doubting or (self.visit.asking if self.visit is not None else None)
+        if asking is not None:
+            return self._rcpt_when_known(asking, argument)
         if too_often := self._too_often(Rate.RECIPIENTS, "RCPT", "too many recipients"):
             self._rejected = True
             return too_often
@@ -302,6 +329,8 @@ class Session(Transfer):
             asked = Recipient(service.admission.resolve(asked.address), asked.notify, asked.orcpt)
         if len(self._recipients) >= service.settings.recipient_limit:
             return self._too_many(mail.sender, asked.address)
+        if self.visit is not None and (objection := self.visit.refusal(self.client, mail.sender)):
+            return self._decided(mail.sender, asked, objection.reply, objection.setting)
         if self._doubt is not None and self._doubt.certain:
             return self._decided(mail.sender, asked, self._doubt.reply)
         refusal = service.admission.recipient(self.client, mail.sender, asked.address)
@@ -313,15 +342,19 @@ class Session(Transfer):
         """The primary is asked whether this recipient exists."""
         return self._decided(sender, asked, await answer)
 
-    def _decided(self, sender: str, asked: Recipient, refusal: Reply | None) -> bytes | Reply:
+    def _decided(self, sender: str, asked: Recipient, refusal: Reply | None, setting: str = "") -> bytes | Reply:
         service = self.service
         if refusal is None and self._doubt is not None:
             refusal = self._doubt.reply
         if refusal is not None:
             self._rejected = True
-            service.journal.refused("RCPT", self.client, refusal, sender=sender, recipient=asked.address)
+            service.journal.refused(
+                "RCPT", self.client, refusal, sender=sender, recipient=asked.address, setting=setting
+            )
             return refusal
         if not self._queue_id:
+            if self.visit is not None:
+                self.client = self.visit.seen(self.client)
             self._queue_id = new_id()
             service.journal.taken(self._queue_id, self.client)
         self._recipients.append(asked)

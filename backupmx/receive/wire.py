@@ -132,6 +132,10 @@ class Wire(SMTP):
         """The client is gone; what it had not finished is forgotten."""
         raise NotImplementedError
 
+    def greet(self) -> None:
+        """Now, or when somebody unknown has waited for it."""
+        raise NotImplementedError
+
     @property
     def unfinished(self) -> bool:
         """A message is coming in."""
@@ -170,12 +174,11 @@ class Wire(SMTP):
         elif refusal := service.admission.connect(self.client):
             self._refuse(refusal)
         else:
-            self.transport.write(service.greeting)
+            self.greet()
 
     async def _find_name(self) -> None:
-        naming = asyncio.current_task()
         name = await self.service.names.find(self.client.address)
-        if self._naming is not naming:
+        if self._naming is not asyncio.current_task():
             return  # another client is in its place (XCLIENT)
         old = self.client
         self.client = Client(old.address, old.port, name, old.helo, old.protocol, old.tls, old.daemon)

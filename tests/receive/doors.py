@@ -14,6 +14,7 @@ from backupmx.mail.reply import Reply
 from backupmx.receive.admit import Admission
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door, open_sockets
+from backupmx.receive.policy.clients import Clients
 from backupmx.receive.service import Service
 from backupmx.recipients.who import Lists, Recipients
 
@@ -82,7 +83,7 @@ class Running:
     async def connect(self) -> "Talk":
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         talk = Talk(reader, writer)
-        assert (await talk.reply()).startswith("220 ")
+        assert (await talk.reply()).startswith("220")
         return talk
 
 
@@ -154,22 +155,26 @@ async def running(
     tls: Any = None,
     anvil: Any = None,
     senders: Any = None,
+    rules: Any = None,
+    met: Any = None,
     flush: Any = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     recorder = recorder or Recorder()
     log: list[bytes] = []
+    journal = Journal(sink=log.append, host="mx2", stamped=False)
     service = Service(
         SmtpSettings("mx2.example.net", **settings),
         recorder,
         Admission(
             RelayDomains(), Recipients(known, None, Lists()) if known else None, postmaster="postmaster@example.jp"
         ),
-        journal=Journal(sink=log.append, host="mx2", stamped=False),
+        journal=journal,
         resolver=resolver,
         tls=tls,
         anvil=anvil,
         senders=senders,
+        clients=Clients(rules, resolver, journal, met) if rules else None,
         flush=flush,
     )
     door = Door(service)

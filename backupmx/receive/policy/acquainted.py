@@ -1,0 +1,159 @@
+"""acquainted: clients.db, the clients that have stood the wait before the greeting and behaved.
+
+    greeting     ─knows─► has it been here?        some microseconds, on the loop
+    first RCPT   ─meet──► remembered at the next `flush`, every few seconds, in a thread
+
+A client is an address, or an IPv6 network (smtp.client_ipv6_prefix_length).  It is
+remembered for a week since it was last here (postscreen_cache_retention_time), by
+all workers and over restarts; of more than MOST the oldest go.
+
+Trouble
+    The file cannot be read or written: told once a minute; who is not known
+    waits again, that is all.  A file that is no database is replaced.
+
+Why SQLite?  Workers share it without a server, a reader never waits, and
+kill -9 leaves it whole.  It is no mail: what a power cut takes waits once more.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from backupmx.journal import Journal
+
+FILE = "clients.db"
+KEPT = 7 * 86400.0
+MOST = 200_000
+_FRESH = 86400.0
+"""Who was here within a day is not written down again."""
+_EVERY = 5.0
+_MOST_AT_ONCE = 5000
+_PATIENCE = 2.0
+_MAKE = (
+    "CREATE TABLE IF NOT EXISTS met (client TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS met_at ON met (at)",
+)
+
+
+class Acquainted:
+    """One worker's hands on clients.db."""
+
+    def __init__(
+        self, path: Path, journal: Journal, *, ipv6_prefix: int = 64, clock: Callable[[], float] = time.time,
+        most: int = MOST,
+    ) -> None:  # fmt: skip
+        """The file is opened, and made, when somebody is asked about."""
+        self._path = path
+        self._journal = journal
+        self._prefix = ipv6_prefix
+        self._clock = clock
+        self._most = most
+        self._reader: sqlite3.Connection | None = None
+        self._met: dict[str, float] = {}
+        """Not written yet."""
+
+    def knows(self, address: str) -> bool:
+        """It has been here within a week."""
+        client, now = self._client(address), self._clock()
+        if client in self._met:
+            return True
+        try:
+            if self._reader is None:
+                self._reader = self._connect()
+            row = self._reader.execute("SELECT at FROM met WHERE client = ?", (client,)).fetchone()
+        except (sqlite3.Error, OSError) as error:
+            self._trouble(error)
+            return False
+        if row is None or now - row[0] >= KEPT:
+            return False
+        if now - row[0] >= _FRESH:
+            self.meet(address)
+        return True
+
+    def meet(self, address: str) -> None:
+        """It behaved.  Written later."""
+        if len(self._met) < _MOST_AT_ONCE:
+            self._met[self._client(address)] = self._clock()
+
+    async def run(self) -> None:
+        """Until cancelled: write down who was met."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            if self._met and (trouble := await asyncio.to_thread(self.flush)):
+                self._journal.clients_trouble(trouble)
+
+    def flush(self) -> str:
+        """All that was met, in one transaction, from any thread.  -> what was in the way"""
+        met, trouble = dict(self._met), ""
+        try:
+            with contextlib.closing(self._connect()) as db:
+                self._write(db, met)
+        except (sqlite3.Error, OSError) as error:
+            trouble = f"{self._path}: {error}"
+        for client in met:  # also after trouble: memory is bounded
+            self._met.pop(client, None)
+        return trouble
+
+    def close(self) -> None:
+        """What is not written yet is."""
+        if self._met and (trouble := self.flush()):
+            self._journal.clients_trouble(trouble)
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _write(self, db: sqlite3.Connection, met: dict[str, float]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany(
+            "INSERT INTO met VALUES (?1, ?2) ON CONFLICT (client) DO UPDATE SET at = ?2 WHERE at < ?2", met.items()
+        )
+        db.execute("DELETE FROM met WHERE at < ?", (self._clock() - KEPT,))
+        (many,) = db.execute("SELECT count(*) FROM met").fetchone()
+        if many > self._most:
+            spare = many - self._most + self._most // 10
+            db.execute("DELETE FROM met WHERE client IN (SELECT client FROM met ORDER BY at LIMIT ?)", (spare,))
+        db.execute("COMMIT")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise
+        for name in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+            name.unlink(missing_ok=True)
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        db = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            for statement in _MAKE:
+                db.execute(statement)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _client(self, address: str) -> str:
+        if ":" not in address:
+            return address
+        try:
+            return str(ipaddress.ip_network((address.partition("%")[0], self._prefix), strict=False))
+        except ValueError:
+            return address
+
+    def _trouble(self, error: Exception) -> None:
+        if self._reader is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._reader.close()
+            self._reader = None
+        self._journal.clients_trouble(f"{self._path}: {error}")
