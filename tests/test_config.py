@@ -49,6 +49,15 @@ def test_when_primary_up_has_three_words(extra: str) -> None:
     assert errors(SMALLEST + extra)[0].startswith("relay.when_primary_up")
 
 
+def test_what_may_be_said_of_clients() -> None:
+    """A postmaster is an address; waits and thresholds have their bounds; a wrong word is told."""
+    assert errors(SMALLEST + "postmaster = 'nobody'")[0].startswith("relay.postmaster: write an address")
+    assert parse(SMALLEST + "postmaster = 'a@b.example'", HERE).relay.postmaster == "a@b.example"
+    smtp = "[smtp]\npregreet = 'on'\npregreet_wait = '2m'\ndnsbl_threshold = 0\n"
+    told = errors(SMALLEST + smtp)
+    assert [error.split(": ")[0] for error in told] == ["smtp.dnsbl_threshold", "smtp.pregreet", "smtp.pregreet_wait"]
+
+
 @pytest.mark.parametrize("address", ["/run/x.sock", "local:/run/x.sock", "inet:8891@localhost", "unix:x", "inet::25"])
 def test_a_milter_listens_somewhere(address: str) -> None:
     """The address of a milter is written as in Postfix; another way of writing it is told at once."""

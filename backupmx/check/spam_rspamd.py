@@ -2,7 +2,9 @@
 
 rspamd is told what it would see in a session of its own: the client's address
 and name, HELO, the envelope, the queue id, TLS.  From these and the message it
-makes its own SPF, DKIM, DMARC and reputation.  It does not see our Received.
+makes its own SPF, DKIM, DMARC and reputation.  It does not see our
+Received.  Client-Marks (PREGREET) and Client-Dnsbl (3), what the door saw of the
+client, are there for rules of the site's own.
 
     its answer          what becomes of it
     score, symbols      X-Spam-Status in SpamAssassin's shape: one parser on the
@@ -68,7 +70,8 @@ class Rspamd:
 
     def depends_on(self, mail: Mail) -> Hashable:
         """Its settings may be a recipient's own.  A digest: there may be a thousand recipients."""
-        who = (mail.client.address, mail.client.helo, mail.envelope.sender, *mail.envelope.addresses)
+        client = mail.client
+        who = (client.address, client.helo, client.marks, client.dnsbl, mail.envelope.sender, *mail.envelope.addresses)
         return self._times_away, hashlib.sha256(repr(who).encode("utf-8", "surrogatepass")).digest()
 
     async def ping(self) -> str:
@@ -101,6 +104,10 @@ def _context(mail: Mail) -> Iterator[tuple[str, str]]:
     for address in mail.envelope.addresses[:_MOST_RECIPIENTS]:
         yield "Rcpt", address
     yield "Queue-Id", mail.queue_id
+    if client.marks:
+        yield "Client-Marks", " ".join(client.marks)
+    if client.dnsbl:
+        yield "Client-Dnsbl", str(client.dnsbl)
     if client.tls:
         yield "TLS-Version", client.tls.version
         yield "TLS-Cipher", client.tls.cipher

@@ -18,6 +18,8 @@ must all hold:
     client = '^unknown\\['            # a pattern on NAME[ADDRESS] of the client,
     helo = '^\\d+\\.\\d+'             # on its greeting,
     sender = '@example\\.org$'        # on the envelope sender, "" for the null sender
+    marks = "PREGREET"                # what the door saw of the client, all of these: PREGREET PIPELINING
+    dnsbl = ">= 3"                    # what smtp.dnsbl_sites say of it together; or "<= -2"
 
 Patterns run with a match limit and see at most 4 KiB of a value, so that no
 message makes them slow; a pattern that runs into its limit did not match.
@@ -43,7 +45,11 @@ _HEADER = re.compile(r"[!-9;-~]{1,100}")
 _AUTH = re.compile(r"(?:spf|helo|dkim|dmarc|arc|policy)=[a-z]+")
 _DURATION = re.compile(r"(\d{1,9})(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_CONDITIONS = frozenset(("auth", "matches", "missing", "repeated", "date_off", "client", "helo", "sender"))
+_CONDITIONS = frozenset(
+    ("auth", "matches", "missing", "repeated", "date_off", "client", "helo", "sender", "marks", "dnsbl")
+)
+_MARKS = frozenset(("PREGREET", "PIPELINING"))
+_AT = re.compile(r"(>=|<=) *(-?\d{1,4})")
 _KEYS = _CONDITIONS | {"name", "score", "describe", "header"}
 _LONGEST = 4096
 _LIMIT = b"(*LIMIT_MATCH=100000)(*LIMIT_DEPTH=1000)"
@@ -87,6 +93,9 @@ class Rule:
     client: Pattern | None = None
     helo: Pattern | None = None
     sender: Pattern | None = None
+    marks: frozenset[str] = frozenset()
+    dnsbl: tuple[str, int] | None = None
+    """ ">=" or "<=", and the sum."""
 
     def hits(self, mail: Mail, words: frozenset[str], now: float) -> bool:
         """Whether all its conditions hold."""
@@ -95,6 +104,10 @@ class Rule:
     def _conditions(self, mail: Mail, words: frozenset[str], now: float) -> Iterator[bool]:
         message = mail.message
         yield self.auth <= words
+        yield self.marks.issubset(mail.client.marks)
+        if self.dnsbl is not None:
+            sign, sum = self.dnsbl
+            yield mail.client.dnsbl >= sum if sign == ">=" else mail.client.dnsbl <= sum
         if self.matches is not None:
             yield any(self.matches.matches(_unfolded(value)) for value in message.values(self.header))
         if self.missing:
@@ -162,6 +175,8 @@ def _rule(entry: dict[str, Any]) -> Rule:
         client=_pattern(entry, "client"),
         helo=_pattern(entry, "helo"),
         sender=_pattern(entry, "sender"),
+        marks=_marks(entry),
+        dnsbl=_dnsbl(entry),
     )
 
 
@@ -177,6 +192,21 @@ def _words(entry: dict[str, Any]) -> frozenset[str]:
     if wrong := [word for word in words if not _AUTH.fullmatch(word)]:
         raise ValueError(f"auth: {wrong[0]!r} is not like spf=fail, dkim=pass, dmarc=fail or policy=reject")
     return frozenset(words)
+
+
+def _marks(entry: dict[str, Any]) -> frozenset[str]:
+    marks = frozenset(_string(entry, "marks").split())
+    if wrong := sorted(marks - _MARKS):
+        raise ValueError(f"marks: {wrong[0]!r} is not one of {', '.join(sorted(_MARKS))}")
+    return marks
+
+
+def _dnsbl(entry: dict[str, Any]) -> tuple[str, int] | None:
+    if "dnsbl" not in entry:
+        return None
+    if not (match := _AT.fullmatch(_string(entry, "dnsbl"))):
+        raise ValueError('dnsbl is a sign and a sum: ">= 3" or "<= -2"')
+    return match[1], int(match[2])
 
 
 def _header(entry: dict[str, Any], key: str) -> bytes:

@@ -16,6 +16,7 @@ from backupmx.config.clients import ClientPolicy
 from backupmx.config.home import STORE, Home
 from backupmx.config.recipients import Recipients
 from backupmx.config.values import Octets, OnError, Seconds, Section
+from backupmx.mail.address import Malformed, check
 
 _MILTER = re.compile(r"unix:/.+|inet:[^:\s].*:\d{1,5}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
@@ -162,6 +163,14 @@ class Relay(Section):
     @classmethod
     def _domains(cls, value: dict[str, WhenUp]) -> dict[str, WhenUp]:
         return {domain.lower().rstrip("."): mode for domain, mode in value.items()}
+
+    @field_validator("postmaster")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            return check(value) if value else ""
+        except Malformed:
+            raise ValueError("write an address: postmaster@example.jp") from None
 
     @field_validator("bind_address")
     @classmethod

@@ -127,7 +127,7 @@ def read_routes(config: Config) -> Routes:
     map = transport_map.parse(_text(path), str(path), delimiter=config.relay.recipient_delimiter)
     if not (config.relay.relay_domains or map.relay_domains()):
         raise TransportTrouble([f"{path}: names no domain, so we would take mail for none; add a line for each"])
-    return Routes(map, config.relay.relay_domains)
+    return Routes(map, config.relay.relay_domains, config.relay.postmaster)
 
 
 def read_known(config: Config) -> Known | None:

@@ -95,6 +95,8 @@ class Admission:
 
     def recipient(self, client: Client, sender: str, recipient: str) -> Reply | Awaitable[Reply | None] | None:
         """At RCPT, with `resolve`d recipients."""
+        if recipient == self._postmaster:
+            return None  # wherever the operator reads it
         if not self._routes.is_ours(recipient) or _routed(recipient):
             return Reply(554, "5.7.1", f"<{recipient}>: Relay access denied")
         primary = self._primary

@@ -24,8 +24,12 @@ from backupmx.route.transport_map import Route, TransportMap, fold
 
 
 class Routes:
-    def __init__(self, map: TransportMap, relay_domains: Sequence[str] = ()) -> None:
-        """`relay_domains`: empty means those of the map.  `.example.jp` means its subdomains."""
+    def __init__(self, map: TransportMap, relay_domains: Sequence[str] = (), postmaster: str = "") -> None:
+        """`relay_domains`: empty means those of the map.  `.example.jp` means its subdomains.
+
+        `postmaster`: who it is; "": that of the first relay domain.
+        """
+        self._postmaster = postmaster
         self.map = map
         self.relay_domains = tuple(fold(d) for d in relay_domains) or map.relay_domains()
         self._exact = frozenset(d for d in self.relay_domains if not d.startswith("."))
@@ -61,7 +65,9 @@ class Routes:
 
     @property
     def postmaster(self) -> str:
-        """Who reads RCPT TO:<postmaster> (RFC 5321 4.5.1): the first relay domain's; "" without one."""
+        """Who reads RCPT TO:<postmaster> (RFC 5321 4.5.1); "" without an exact relay domain."""
+        if self._postmaster:
+            return self._postmaster
         exact = [d for d in self.relay_domains if not d.startswith(".")]
         return f"postmaster@{exact[0]}" if exact else ""
 

@@ -198,5 +198,7 @@ def test_context() -> None:
         "TLS-Cipher: C",
         "",
     ]
+    marked = replace(client, marks=("PREGREET", "PIPELINING"), dnsbl=-2)
+    assert b"Client-Marks: PREGREET PIPELINING\r\nClient-Dnsbl: -2\r\n" in context(mail(client=marked))
     many = replace(mail(), envelope=Envelope("a@b", tuple(Recipient(f"u{n}@d") for n in range(1000))))
     assert context(many).count(b"Rcpt: ") == 200

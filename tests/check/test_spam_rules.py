@@ -1,6 +1,7 @@
 """The rule file of the builtin spam engine."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,8 @@ def hits(condition: str, sample: Mail, words: frozenset[str] = frozenset()) -> b
 
 
 UNKNOWN = Client("192.0.2.7", 1, "unknown", "192.0.2.7")
+BOT = replace(UNKNOWN, marks=("PREGREET", "PIPELINING"), dnsbl=3)
+FRIEND = replace(UNKNOWN, dnsbl=-2)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,13 @@ UNKNOWN = Client("192.0.2.7", 1, "unknown", "192.0.2.7")
         ("sender = '^$'", mail(sender=""), True),
         ("sender = '@sender\\.test$'", mail(), True),
         ("missing = 'List-Id'\nclient = '^unknown'", mail(), False),
+        ("marks = 'PREGREET'", mail(client=BOT), True),
+        ("marks = 'PREGREET PIPELINING'", mail(client=replace(BOT, marks=("PREGREET",))), False),
+        ("marks = 'PIPELINING'", mail(), False),
+        ("dnsbl = '>= 3'", mail(client=BOT), True),
+        ("dnsbl = '>=4'", mail(client=BOT), False),
+        ("dnsbl = '<= -1'", mail(client=FRIEND), True),
+        ("dnsbl = '<= -1'", mail(), False),
     ],
 )
 def test_conditions(condition: str, sample: Mail, expected: bool) -> None:
@@ -70,6 +80,8 @@ def test_auth(auth: str, expected: bool) -> None:
         ("[[rule]]\nname='AB'\nscore='1'\nmissing='X'", "spam.toml: rule AB: score is a number"),
         ("[[rule]]\nname='AB'\nscore=nan\nmissing='X'", "spam.toml: rule AB: score is a number"),
         ("[[rule]]\nname='AB'\nscore=true\nmissing='X'", "spam.toml: rule AB: score is a number"),
+        ("[[rule]]\nname='AB'\nscore=1\nmarks='X'", "spam.toml: rule AB: marks: 'X' is not one of"),
+        ("[[rule]]\nname='AB'\nscore=1\ndnsbl='3'", "spam.toml: rule AB: dnsbl is a sign and a sum"),
         ("[[rule]]\nname='AB'\nscore=1\nmising='X'", "spam.toml: rule AB: unknown key 'mising'"),
         ("[[rule]]\nname='AB'\nscore=1\nheader='X'\nmissing='Y'", "spam.toml: rule AB: header and matches go together"),
         ("[[rule]]\nname='AB'\nscore=1\nmatches='X'", "spam.toml: rule AB: header and matches go together"),

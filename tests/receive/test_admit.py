@@ -43,6 +43,10 @@ def test_postmaster_alone() -> None:
     )
     assert reply(Admission(RelayDomains()), "postmaster") == "554 5.7.1 <postmaster>: Relay access denied"
 
+    elsewhere = Admission(RelayDomains(), postmaster="admin@other.example")
+    assert reply(elsewhere, elsewhere.resolve("postmaster")) == "yes"
+    assert reply(elsewhere, "Other@other.example") == "554 5.7.1 <Other@other.example>: Relay access denied"
+
 
 def test_the_null_sender_is_let_in() -> None:
     """Bounces come through."""
