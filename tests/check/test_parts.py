@@ -9,18 +9,20 @@ from hypothesis import strategies as st
 from backupmx.check import parts
 from backupmx.check.parts import decoded
 from backupmx.check.trouble import Unscannable
-from tests.check.messages import attached
+from tests.check.messages import MIXED, attached
+
+HEAD = b"H: x\r\n" + MIXED + b"\r\n\r\n"
 
 
 def test_base64() -> None:
     """An attachment comes out as it went in."""
-    assert list(decoded(b"H: x\r\n\r\n" + attached(b"\0\1binary" * 100))) == [b"\0\1binary" * 100]
+    assert list(decoded(HEAD + attached(b"\0\1binary" * 100))) == [b"\0\1binary" * 100]
 
 
 def test_several_and_nested() -> None:
     """Each encoded part is found, at any depth and inside forwarded messages."""
     inner = b"Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n" + attached(b"two")
-    raw = b"H: x\r\n\r\n" + attached(b"one") + b"--a\r\n" + inner + attached(b"three")
+    raw = HEAD + attached(b"one") + b"--a\r\n" + inner + attached(b"three")
     assert list(decoded(raw)) == [b"one", b"two", b"three"]
 
 
@@ -32,7 +34,8 @@ def test_the_message_itself_is_encoded() -> None:
 
 def test_quoted_printable() -> None:
     """Quoted-printable comes out decoded."""
-    raw = b"Content-Transfer-Encoding: quoted-printable\r\n\r\ncaf=C3=A9 =\r\nau lait\r\n--b--"
+    head = b"Content-Type: x/y; boundary = b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    raw = head + b"caf=C3=A9 =\r\nau lait\r\n--b--"
     assert list(decoded(raw)) == [b"caf\xc3\xa9 au lait"]
 
 
@@ -40,6 +43,45 @@ def test_quoted_printable() -> None:
 def test_broken_base64(text: str, octets: bytes) -> None:
     """As mail readers take it: other characters are skipped, what is cut off is left out."""
     assert list(decoded(b"content-transfer-encoding: base64\r\n\r\n" + text.encode())) == [octets]
+
+
+ENCODED = base64.b64encode(b"what nobody is to see")
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (b"Content-Transfer-Encoding: (a(b\\)c)) base64 (d)\r\n\r\n", ENCODED),
+        (b"Content-Transfer-Encoding : base64\r\n\r\n", ENCODED),
+        (b'Content-Transfer-Encoding: "base64"\r\n\r\n', ENCODED),
+        (b"Content-Transfer-Encoding:" + b"\r\n " * 500 + b"base64\r\n\r\n", ENCODED),
+        (b"Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n\r\n", ENCODED),
+        (b"Content-Transfer-Encoding: quoted-printable\r\nContent-Transfer-Encoding: base64\r\n\r\n", ENCODED),
+        (b"Content-Transfer-Encoding: base64\r\nX-A: 1\r\n\tfolded\r\n", ENCODED),
+        (b"Content-Transfer-Encoding: base64\r\n\r\n", ENCODED[:8] + b"\r\n--\r\n" + ENCODED[8:]),
+        (b"Content-Transfer-Encoding: base64\r\n\r\n", ENCODED[:8] + b"\r\n--?!\r\n\r\n" + ENCODED[8:]),
+    ],
+    ids=["comment", "blank", "quotes", "folds", "twice", "two", "no empty line", "dashes", "no boundary"],
+)
+def test_what_a_reader_forgives_hides_nothing(fields: bytes, body: bytes) -> None:
+    """An odd way to write the encoding, or a line that looks like a boundary, keeps no attachment from being seen."""
+    raw = HEAD + b"--b\r\nContent-Type: x/y\r\n" + fields + body + b"\r\n--b--\r\n"
+    assert b"what nobody is to see" in list(decoded(raw))
+
+
+def test_a_message_quoted_as_text_is_decoded_too() -> None:
+    """Within another encoded body, once more: up to any line that begins with two dashes."""
+    inner = b"Content-Transfer-Encoding: base64\r\n\r\nQUJD\r\n--x\r\n"
+    raw = b"Content-Transfer-Encoding: quoted-printable\r\n\r\nHe wrote:\r\n" + inner * 2
+    assert list(decoded(raw))[1:] == [b"ABC", b"ABC"]
+
+
+def test_lines_that_might_be_boundaries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millions of them are refused, not compared."""
+    monkeypatch.setattr(parts, "_MOST_DASHES", 10)
+    raw = HEAD + b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"--\r\n" * 11
+    with pytest.raises(Unscannable):
+        list(decoded(raw))
 
 
 def test_bombs_are_bounded() -> None:
