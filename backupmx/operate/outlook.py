@@ -87,4 +87,4 @@ def read(states: Mapping[str, HopState], next_hops: Collection[str]) -> Primarie
 
 def _primary(state: HopState) -> Primary:
     standing = Standing.UNKNOWN if state.up is None else Standing.UP if state.up else Standing.DOWN
-    return Primary(state.next_hop, standing, state.since, state.error, state.addresses)
+    return Primary(state.next_hop, standing, state.since, state.error, state.addresses, state.offers)

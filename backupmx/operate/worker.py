@@ -31,6 +31,7 @@ from backupmx.operate.outlook import Outlook
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
+from backupmx.receive.ability import Abilities
 from backupmx.receive.admit import Admission
 from backupmx.receive.anvil import Hand
 from backupmx.receive.intake import Intake, Policy
@@ -82,6 +83,7 @@ async def _receive(
     )  # fmt: skip
     service.called = outlook.called
     service.is_primary = lambda address: outlook.primaries.is_primary_address(address)
+    service.abilities = Abilities(files.routes.next_hop, lambda: outlook.primaries)
     door = Door(service)
     await door.start(sockets)
     publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
@@ -103,6 +105,7 @@ async def _receive(
             service.admission = admission(
                 config, files, store, journal, lambda: outlook.primaries, asking, turned_away
             )  # fmt: skip
+            service.abilities = Abilities(files.routes.next_hop, lambda: outlook.primaries)
             service.clients = clients(files, resolver, journal, met)
             service.tls = certificates(files, journal, service.tls)
             outlook.next_hops = files.routes.next_hops

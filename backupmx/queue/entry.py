@@ -44,6 +44,7 @@ from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Message
 from backupmx.mail.reply import Reply
 from backupmx.queue.account import Life, Sheet
+from backupmx.route.primaries import Offer
 
 
 class QueueTrouble(Exception):
@@ -242,6 +243,8 @@ class HopState:
     """In a row, since the last failure."""
     addresses: tuple[str, ...] = ()
     """The IP addresses it last resolved to."""
+    offers: tuple[Offer, ...] = ()
+    """What those of them that we spoke to take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from backupmx.queue.incoming import hop_keys
 from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
 from backupmx.queue.turns import FAR
+from backupmx.route.primaries import Offer
 
 
 def due(db: Connection, now: float) -> Sequence[Due]:
@@ -45,7 +46,7 @@ def states(db: Connection) -> Mapping[str, HopState]:
     return {
         name: HopState(
             name, None if up is None else bool(up), since, error, probe_at, failures, successes,
-            tuple(json.loads(addresses)) if addresses else (),
+            *_hosts(addresses),
         )
         for name, up, since, error, probe_at, failures, successes, addresses in rows
     }  # fmt: skip
@@ -59,10 +60,24 @@ def set_states(db: Connection, changed: Sequence[HopState]) -> Sequence[None]:
             " WHERE key = ?",
             (
                 state.up, state.since, text(state.error), state.probe_at, state.failures, state.successes,
-                json.dumps(state.addresses) if state.addresses else "", key,
+                _hosts_text(state), key,
             ),
         )  # fmt: skip
     return [None] * len(changed)
+
+
+def _hosts(stored: str) -> tuple[tuple[str, ...], tuple[Offer, ...]]:
+    """'{"192.0.2.1": [10240000, true], "192.0.2.2": null}' -> its addresses, and what they offer."""
+    told = json.loads(stored) if stored else {}
+    if isinstance(told, list):  # as written before hosts had offers
+        return tuple(told), ()
+    return tuple(told), tuple(Offer(address, *offer) for address, offer in told.items() if offer)
+
+
+def _hosts_text(state: HopState) -> str:
+    offers = {offer.address: (offer.size, offer.smtputf8) for offer in state.offers}
+    told = {address: offers.get(address) for address in state.addresses}
+    return json.dumps(told) if told else ""
 
 
 def hasten(db: Connection, asked: Sequence[tuple[str, float, int]]) -> Sequence[int]:

@@ -58,7 +58,7 @@ CREATE TABLE hop (
     probe_at REAL    NOT NULL DEFAULT 0,
     failures INTEGER NOT NULL DEFAULT 0,
     successes INTEGER NOT NULL DEFAULT 0,
-    addresses TEXT    NOT NULL DEFAULT ''  -- JSON: what it last resolved to; '': nothing yet
+    addresses TEXT    NOT NULL DEFAULT ''  -- JSON: what it last resolved to, each with what it offers; '': nothing yet
 );
 
 -- Flushes and the recipients that still have to get their try since.

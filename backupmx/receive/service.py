@@ -15,6 +15,7 @@ from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Content
 from backupmx.mail.reply import Reply
 from backupmx.net.tls import ServerTls
+from backupmx.receive.ability import Abilities
 from backupmx.receive.admit import Admission
 from backupmx.receive.anvil import Anvil, Cells, Hand, Rate
 from backupmx.receive.limits import Networks, SmtpSettings
@@ -73,6 +74,8 @@ class Service:
         self.senders = senders
         self.clients = clients
         """None: nothing is held against any client."""
+        self.abilities: Abilities | None = None
+        """What primaries take; None: everything."""
         self.names = Names(resolver, settings.name_timeout)
         self.spared = Networks(settings.limit_exceptions)
         self.proxies = Networks(settings.proxy_protocol_from)

@@ -258,6 +258,8 @@ class Session(Transfer):
         refusal, setting = self.service.admission.sender(self.client, asked.sender), ""
         if refusal is None and (refusal := self._no_room(asked.size)):
             setting = f"queue.min_free={self.service.settings.min_free}"
+        if refusal is None and self.service.abilities and (inability := self.service.abilities.mail(asked.size)):
+            refusal, setting = inability.reply, inability.which
         if refusal is not None:
             self.service.journal.refused("MAIL", self.client, refusal, sender=asked.sender, setting=setting)
             return refusal
@@ -346,6 +348,10 @@ class Session(Transfer):
         service = self.service
         if refusal is None and self._doubt is not None:
             refusal = self._doubt.reply
+        if refusal is None and service.abilities is not None:
+            size = self._mail.size if self._mail else 0
+            if inability := service.abilities.recipient(sender, asked.address, size):
+                refusal, setting = inability.reply, inability.which
         if refusal is not None:
             self._rejected = True
             service.journal.refused(

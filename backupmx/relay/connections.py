@@ -22,7 +22,7 @@ Trouble
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from backupmx.journal import Journal, silent
@@ -80,6 +80,8 @@ class Connections:
     settings: RelaySettings
     budget: Budget
     journal: Journal = field(default_factory=silent)
+    heard: Callable[[str, Mapping[str, str]], Awaitable[None]] | None = None
+    """Told of each host's address and what it offers."""
     window: Window = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _lines: list[Line] = field(default_factory=list)
@@ -268,6 +270,8 @@ class Connections:
         if host.port == 25 and connection.name.lower() == settings.hostname.lower():
             await connection.quit()
             raise smtp.Unreachable(f"host {connection.peer} has my own name: mail loops back to myself", "4.4.6")
+        if self.heard is not None and host.address:
+            await self.heard(host.address, connection.extensions)
         return connection
 
     def _in_order(self, hosts: list[Host]) -> list[Host]:

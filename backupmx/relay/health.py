@@ -18,13 +18,14 @@ With the first answer after a failure everything that waits for the next hop is
 due, also what a 4xx or a broken connection had put off meanwhile.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from backupmx.journal import Journal
 from backupmx.queue.entry import HopState, Queue, QueueTrouble
 from backupmx.relay import updown
 from backupmx.relay.settings import RelaySettings
+from backupmx.route.primaries import Offer
 
 _AT_ONCE = 5000
 """Recipients made due in one transaction."""
@@ -95,7 +96,8 @@ class Health:
     async def forget(self, next_hop: str) -> None:
         """It has no hosts, which is for mail to find out."""
         self.seen(next_hop)
-        new = replace(updown.unknown(next_hop), since=self._clock(), addresses=self.state(next_hop).addresses)
+        old = self.state(next_hop)
+        new = replace(updown.unknown(next_hop), since=self._clock(), addresses=old.addresses, offers=old.offers)
         self._states[next_hop] = new
         await self._queue.set_hop_state(new)
 
@@ -131,14 +133,28 @@ class Health:
     async def learned(self, next_hop: str, addresses: Collection[str]) -> None:
         """Where its hosts are, as DNS says now.  A worker that cannot read it takes a primary for a stranger."""
         old, found = self.state(next_hop), tuple(sorted(set(addresses)))
-        if old.addresses == found or not found:
-            return
-        self._states[next_hop] = new = replace(old, addresses=found)
+        if old.addresses != found and found:
+            await self._tell(old, replace(old, addresses=found))
+
+    async def heard(self, next_hop: str, address: str, extensions: Mapping[str, str]) -> None:
+        """What a host of it offers, by its EHLO: what no host takes need not be taken at the door either."""
+        old, size = self.state(next_hop), extensions.get("SIZE", "")
+        limit = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
+        offers = {offer.address: offer for offer in old.offers if offer.address in old.addresses}
+        offers[address] = Offer(address, limit, "SMTPUTF8" in extensions)
+        found = tuple(offers[each] for each in old.addresses if each in offers)
+        if found != old.offers:
+            await self._tell(old, replace(old, offers=found))
+
+    async def _tell(self, old: HopState, new: HopState) -> None:
+        """A queue in trouble is told at the next occasion."""
+        self._states[new.next_hop] = new
         try:
             await self._queue.set_hop_state(new)
         except QueueTrouble as trouble:
             self._journal.queue_trouble(str(trouble))
-            self._states[next_hop] = replace(self.state(next_hop), addresses=old.addresses)
+            now = self.state(new.next_hop)
+            self._states[new.next_hop] = replace(now, addresses=old.addresses, offers=old.offers)
 
     async def _hasten(self, next_hop: str, now: float) -> None:
         """A page at a time: those who put mail meanwhile do not wait for all of them."""

@@ -28,6 +28,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from backupmx.journal import Journal
 from backupmx.mail.reply import Reply
@@ -199,6 +200,7 @@ class Relay:
         connections = Connections(
             lambda: self._find(hop, stranger=stranger),
             hop.transport == "lmtp", self._means.settings, budget, self._means.journal,
+            heard=None if stranger else partial(self.health.heard, text),
         )  # fmt: skip
         self._feeds[text] = Feed(hop, connections, self._means, tasks)
         return self._feeds[text]

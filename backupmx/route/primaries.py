@@ -28,6 +28,16 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What one host takes, as its last reply to EHLO said."""
+
+    address: str
+    size: int = 0
+    """Octets of a message (RFC 1870); 0: no limit."""
+    smtputf8: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Primary:
     """One next hop that the map names."""
 
@@ -39,6 +49,19 @@ class Primary:
     """What was the matter with it when last looked at; "" when up."""
     addresses: tuple[str, ...] = ()
     """Its hosts, "192.0.2.1", as last found in DNS."""
+    offers: tuple[Offer, ...] = ()
+    """Of those that we have spoken to."""
+
+    @property
+    def size_limit(self) -> int:
+        """Octets that none of its hosts takes more than; 0: no limit, or none that we know of."""
+        sizes = [offer.size for offer in self.offers]
+        return max(sizes) if sizes and all(sizes) else 0
+
+    @property
+    def smtputf8(self) -> bool:
+        """A host of it takes such mail, or we know of none."""
+        return not self.offers or any(offer.smtputf8 for offer in self.offers)
 
 
 class Primaries:
@@ -51,6 +74,13 @@ class Primaries:
             for address in primary.addresses:
                 at.setdefault(_plain(address), []).append(primary.next_hop)
         self._at = {address: tuple(hops) for address, hops in at.items()}
+        limits = [primary.size_limit for primary in self]
+        self.size_limit = max(limits) if limits and all(limits) else 0
+        """Octets that no primary at all takes more than; 0: there is none."""
+        self.least_size_limit = min((limit for limit in limits if limit), default=0)
+        """That of the one that takes the least."""
+        self.smtputf8 = all(primary.smtputf8 for primary in self)
+        """Every primary takes addresses in UTF-8."""
 
     def __iter__(self) -> Iterator[Primary]:
         return iter(self._by_hop.values())

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from backupmx.queue.entry import UNROUTED, HopState, OperatedQueue, Paused, QueueTrouble, Settlement, State
+from backupmx.route.primaries import Offer
 from tests.queue.samples import CLIENT, HOP, NOW, OTHER, entry, outcome, settled, wire
 
 LEASE = 300.0
@@ -249,6 +250,9 @@ class QueueContract:
         up = HopState(HOP, True, NOW + 9, "", 0, 0, 3, ("192.0.2.9", "2001:db8::9"))
         await queue.set_hop_state(up)
         assert await queue.hop_states() == {HOP: up}
+        told = replace(up, offers=(Offer("2001:db8::9", 10240000, False),))
+        await queue.set_hop_state(told)
+        assert await queue.hop_states() == {HOP: told}
 
     async def test_rerouted(self, queue: OperatedQueue) -> None:
         """A changed transport.map moves what waits, asks once for each address, and is asked once for each change."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backupmx.queue.entry import HopState
+from backupmx.route.primaries import Offer
 from tests.net.peers import CLOSE, STALL, Peer
 from tests.relay.scene import Scene, scene
 from tests.relay.test_runner import down_peer, until
@@ -233,3 +234,18 @@ async def test_gently_after_a_restart_too(tmp_path: Path) -> None:
         await s.settled()
         assert len(peer.taken) == 1
         assert s.relay._feeds[hop].ramp.slow
+
+
+async def test_what_it_offers(tmp_path: Path) -> None:
+    """What a primary's EHLO says of sizes and UTF-8 is there for every process, and changes when it does."""
+    async with Peer() as peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}", probe_interval=60.0) as s:
+        state = await reaches(s, lambda state: bool(state.offers))
+        hop, health = s.routes.next_hop("u@example.jp"), s.relay.health
+        assert [offer.address for offer in state.offers] == ["127.0.0.1"]
+        for size, limit in (("1000", 1000), ("", 0), ("many", 0), ("9" * 99, 0), ("\u0663", 0)):
+            await health.heard(hop, "127.0.0.1", {"SIZE": size, "SMTPUTF8": ""})
+            assert (await state_of(s)).offers == (Offer("127.0.0.1", limit, smtputf8=True),)
+        await health.heard(hop, "192.0.2.9", {})  # no longer one of its hosts
+        assert (await state_of(s)).offers == (Offer("127.0.0.1"),)
+        await health.heard(hop, "127.0.0.1", {})
+        assert not (await state_of(s)).offers[0].smtputf8
