@@ -30,6 +30,7 @@ from backupmx.mail.verdict import Fate
 from backupmx.net.dns import Answer, DNSTrouble, Resolver
 from backupmx.operate import outlook, sources
 from backupmx.operate.asking import verify
+from backupmx.operate.explain_client import at_the_door, unable
 from backupmx.operate.policy import Files
 from backupmx.operate.worker import admission, policy
 from backupmx.queue.entry import NewRecipient, QueueTrouble
@@ -96,6 +97,8 @@ class Explained:
     """Each recipient, and the refusal at RCPT; None: taken."""
     known: tuple[Knowledge | None, ...]
     """Of each, who says so; None: not a recipient of ours, or the store cannot be read."""
+    policy: tuple[str, ...]
+    """What decided about the client."""
     primaries: tuple[str, ...]
     """Of each, its next hop, how it is, and what that means: "smtp:[a] is up: relay.when_primary_up = defer"."""
     assessed: Assessed
@@ -129,7 +132,15 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
     envelope = _envelope(said, content, door, files.routes.postmaster or f"postmaster@{config.hostname}", assumed)
     client = await _client(said, resolver, assumed)
     known = tuple(_known(config, files, address) for address in envelope.addresses)
-    admitted = tuple([(a, await _admitted(door, client, envelope.sender, a)) for a in envelope.addresses])
+    door_says = await at_the_door(config, files, resolver, primaries, client, envelope.sender)
+    client, size = door_says.client, len(content.data)
+    refusals = [
+        door_says.refusal
+        or await _admitted(door, client, envelope.sender, address)
+        or unable(files, primaries, envelope.sender, address, size)
+        for address in envelope.addresses
+    ]
+    admitted = tuple(zip(envelope.addresses, refusals, strict=True))
     await asking.close()
     lines.clear()
     taken = tuple(Recipient(address) for address, refusal in admitted if refusal is None)
@@ -145,6 +156,7 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
         tuple(assumed),
         admitted,
         known,
+        door_says.told,
         tuple(_primary(config, files, primaries, address) for address in envelope.addresses),
         assessed,
         fields(assessed.findings, config.hostname) if assessed.added else (),
@@ -260,6 +272,7 @@ def as_json(name: str, e: Explained) -> dict[str, Any]:
         "file": name,
         "size": e.size,
         "client": {"address": e.client.address, "name": e.client.name, "helo": e.client.helo},
+        "client_policy": list(e.policy),
         "sender": e.envelope.sender,
         "recipients": [
             {

@@ -21,6 +21,8 @@ ZONE = [
     '_dmarc.sender.test. 300 IN TXT "v=DMARC1; p=reject"',
     "7.100.51.198.in-addr.arpa. 300 IN PTR mx7.elsewhere.test.",
     "mx7.elsewhere.test. 300 IN A 198.51.100.7",
+    "7.100.51.198.bl.test. 300 IN A 127.0.0.2",
+    "sender.test. 300 IN MX 10 mx.sender.test.",
 ]
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-" + b"ANTI-UBE-TEST-EMAIL*C.34X"
 HEAD = (

@@ -86,6 +86,7 @@ def lines(file: str, e: "Explained") -> Iterator[str]:
     """Pure.  The story in the order in which it happened."""
     yield from _block("message", [f"{file}, {e.size:,} octets"])
     yield from _block("client", [f"{e.client} helo={e.client.helo}"])
+    yield from _block("policy", e.policy)
     yield from _block("from", [f"<{e.envelope.sender}>"])
     yield from _block("to", [f"<{address}>{f': {refusal}' if refusal else ''}" for address, refusal in e.admitted])
     yield from _block("known", _known(e))

@@ -165,6 +165,11 @@ class Visit:
             self._listing = dnsbl.weigh(self._clients.rules.sites, self._answers)
             self.asking = None
 
+    @property
+    def listing(self) -> dnsbl.Listing:
+        """What lists in the DNS say of it, as far as they have answered."""
+        return self._listing
+
     def refusal(self, client: Client, sender: str) -> Objection | None:
         """At RCPT, when nothing is asked any more: the first point held against this client."""
         rules = self._clients.rules
