@@ -24,7 +24,8 @@ the number of lines.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 
 from backupmx.mail.reply import Reply
 
@@ -65,7 +66,7 @@ class Access:
     """The whole list.  Its memory of who asked is bounded."""
 
     tables: tuple[tuple[int, int, _Networks], ...] = ()
-    """For each IP version and shift: the networks of that size, as numbers, and their lines."""
+    """For each address family and shift: the networks of that size, as numbers, and their lines."""
     order: dict[str, int] = field(default_factory=dict)
     """Which line comes first."""
     _known: dict[str, Entry | None] = field(default_factory=dict, compare=False)
@@ -83,12 +84,12 @@ class Access:
             return found
 
     def _find(self, address: str) -> Entry | None:
+        family = AF_INET6 if ":" in address else AF_INET
         try:
-            client = ip_address(address.partition("%")[0])
-        except ValueError:
+            number = int.from_bytes(inet_pton(family, address.partition("%")[0]))
+        except (OSError, ValueError):
             return None
-        number = int(client)
-        found = (networks.get(number >> shift) for version, shift, networks in self.tables if version == client.version)
+        found = (networks.get(number >> shift) for of, shift, networks in self.tables if of == family)
         return min((entry for entry in found if entry), key=lambda entry: self.order[entry.where], default=None)
 
 
@@ -107,11 +108,12 @@ def parse(text: str, name: str) -> Access:
             continue
         order[where] = len(order)
         shift = network.max_prefixlen - network.prefixlen
-        same = tables.setdefault((network.version, shift), {})
+        family = AF_INET if network.version == 4 else AF_INET6
+        same = tables.setdefault((family, shift), {})
         same.setdefault(int(network.network_address) >> shift, entry)
     if errors:
         raise AccessTrouble(errors)
-    return Access(tuple((version, shift, networks) for (version, shift), networks in tables.items()), order)
+    return Access(tuple((*size, networks) for size, networks in tables.items()), order)
 
 
 def _logical(text: str) -> Iterator[tuple[int, str]]:

@@ -16,7 +16,6 @@ Trouble
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Literal, Protocol
 
 from backupmx.journal import Journal
@@ -101,14 +100,12 @@ class Clients:
 
     def questions(self, address: str) -> Sequence[tuple[str, str]]:
         """What has to be known of it, as (name, zone); "" for its own name."""
-        asked = []
-        if self._zones and (backwards := dnsbl.reversed_address(address)):
-            asked += [(f"{backwards}.{zone}", zone) for zone in self._zones]
-        if self.rules.reject_unknown_reverse_client_hostname:
-            try:
-                asked.append((ip_address(address.partition("%")[0]).reverse_pointer, ""))
-            except ValueError:
-                pass  # no address has no name
+        wants_name = self.rules.reject_unknown_reverse_client_hostname
+        if not (self._zones or wants_name) or not (backwards := dnsbl.reversed_address(address)):
+            return ()
+        asked = [(f"{backwards}.{zone}", zone) for zone in self._zones]
+        if wants_name:
+            asked.append((f"{backwards}.{'ip6' if ':' in address else 'in-addr'}.arpa", ""))
         return asked
 
 

@@ -18,7 +18,7 @@ Standards: RFC 5782 (2.1 reversed octets, 2.4 nibbles, 2.3 only 127/8 is an answ
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 
 _SITE = re.compile(r"([A-Za-z0-9_.-]+?)\.?(?:=([0-9.;\[\]]+))?(?:\*([+-]?\d{1,4}))?")
 _PART = re.compile(r"\d{1,3}|\[\d{1,3}(?:\.\.\d{1,3})?(?:;\d{1,3}(?:\.\.\d{1,3})?)*\]")
@@ -90,10 +90,12 @@ def parse(sites: Sequence[str], reply_map: Mapping[str, str] | None = None) -> t
 def reversed_address(address: str) -> str:
     """ "192.0.2.1" -> "1.2.0.192"; an IPv6 address by nibbles; "" for what is no address."""
     try:
-        client = ip_address(address.partition("%")[0])
-    except ValueError:
+        if ":" in address:
+            return ".".join(inet_pton(AF_INET6, address.partition("%")[0]).hex()[::-1])
+        inet_pton(AF_INET, address)
+    except (OSError, ValueError):
         return ""
-    return client.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
+    return ".".join(address.split(".")[::-1])
 
 
 def weigh(sites: Sequence[Site], answers: Mapping[str, Sequence[str]]) -> Listing:

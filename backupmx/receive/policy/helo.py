@@ -42,7 +42,8 @@ def non_fqdn(helo: str) -> Reply | None:
 def as_us(helo: str, hostname: str, address: str) -> Reply | None:
     """reject_helo_as_us: the greeting of somebody at another address than `address`, where we took the connection."""
     name = _without_dot(helo).lower()
-    if name != hostname.lower() and (not address or _literal(name) != address):
+    is_literal = name[:1] == "[" or name[-1:].isdigit() or ":" in name
+    if name != hostname.lower() and not (is_literal and address and _literal(name) == address):
         return None
     return Reply(554, "5.7.1", f"<{helo}>: Helo command rejected: that is who we are")
 
