@@ -1,6 +1,6 @@
 """client_policy: what does a connection cost when all of the client policy is on and every answer is known?
 
-    python benchmarks/client_policy.py [--rounds N]
+    python -m benchmarks.client_policy [--rounds N]
 
 One client after another of 10,000: the visit begins (own list of 1,000 networks,
 five lists in the DNS, its name, the wait before the greeting), and its first
