@@ -16,6 +16,7 @@ from collections.abc import Iterable
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
 # RFC 2045 token without "/": what RFC 8601 calls a value that needs no quotes.
+_COMMENT_MARKS = re.compile(rb"\\.|[()]", re.DOTALL)
 _LONGEST = 255
 _WIDTH = 78
 
@@ -56,3 +57,16 @@ def folded(name: str, pieces: Iterable[str]) -> bytes:
         else:
             lines[-1] += " " + piece
     return "\n".join(lines).encode("ascii", "replace")
+
+
+def uncommented(value: bytes) -> tuple[bytes, bool]:
+    """A value from outside without its comments (RFC 5322 3.2.2, they nest), and whether the last one ends."""
+    kept, depth, at = b"", 0, 0
+    for mark in _COMMENT_MARKS.finditer(value):
+        if mark[0] == b"(":
+            kept += b"" if depth else value[at : mark.start()]
+            depth += 1
+        elif mark[0] == b")" and depth:
+            depth -= 1
+            at = mark.end()
+    return (kept, False) if depth else (kept + value[at:], True)

@@ -27,6 +27,7 @@ import re
 from collections.abc import Iterator
 
 from backupmx.check.aside import PIECE
+from backupmx.check.field import uncommented
 from backupmx.check.trouble import Unscannable
 
 MOST = 20_000
@@ -37,7 +38,6 @@ _FIELD = re.compile(b"\n" + _NAME, re.IGNORECASE)
 # A "^" in place of the line end makes this search twelve times as slow.
 _LONGEST = 300
 _VALUE = re.compile(rb"(?:[^\r]|\r\n[ \t]){0,20000}")
-_COMMENT_MARKS = re.compile(rb"\\.|[()]", re.DOTALL)
 _HEADER = re.compile(rb"[ \t]|[!-9;-~]{1,200}[ \t]*:")
 _BOUNDARY = re.compile(rb"[ \t\r\n]{0,99}=[ \t\r\n]{0,99}(?:\"([^\"\r\n]{1,250})|([^\s;\"]{1,250}))")
 _MOST_DASHES = 1_000_000
@@ -70,20 +70,8 @@ def decoded(raw: bytes) -> Iterator[bytes]:
 def _encoding(raw: bytes, at: int) -> bytes:
     """base64, quoted-printable or b"": what the field's value says to somebody who wants to read it."""
     match = _VALUE.match(raw, at)
-    word = _uncommented(match[0] if match else b"").strip(b' \t\r\n"').lower()
+    word = uncommented(match[0] if match else b"")[0].strip(b' \t\r\n"').lower()
     return next((known for known in (b"base64", b"quoted-printable") if word.startswith(known)), b"")
-
-
-def _uncommented(value: bytes) -> bytes:
-    kept, depth, at = b"", 0, 0
-    for mark in _COMMENT_MARKS.finditer(value):
-        if mark[0] == b"(":
-            kept += b"" if depth else value[at : mark.start()]
-            depth += 1
-        elif mark[0] == b")" and depth:
-            depth -= 1
-            at = mark.end()
-    return kept if depth else kept + value[at:]
 
 
 def _body(raw: bytes, at: int) -> int:

@@ -22,17 +22,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from backupmx.check.field import folded, plain
+from backupmx.check.field import folded, plain, uncommented
 from backupmx.check.finding import Finding, Findings
 from backupmx.mail.message import Message
 
 _METHODS = ("spf", "dkim", "dmarc", "arc")
 _FAMILIES = {"spam": b"x-spam-", "virus": b"x-virus-"}
 _RESULTS = b"authentication-results"
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_TOKEN = re.compile(rb"[^\x00-\x20\x7f()<>@,;:\\\"/\[\]?=]+")
-_BLANKS = re.compile(rb"[ \t\r\n]+")
-_COMMENT_MARKS = re.compile(rb"\\.|[()]", re.DOTALL)
+_FILLING = re.compile(rb"[^!-~]|[\"\\]")
 
 
 def fields(findings: Findings, hostname: str) -> tuple[bytes, ...]:
@@ -71,30 +68,11 @@ def _claims_to_be_ours(header: bytes, prefixes: tuple[bytes, ...], authserv_id: 
 def claims(value: bytes, authserv_id: bytes) -> bool:
     """Whether an Authentication-Results value speaks in our name.
 
-    What cannot be parsed and has our name before its first ";" counts as a
-    claim: some reader may parse it more kindly than we do.
+    Our name anywhere before the first ";" counts, comments aside, whatever else stands there, and also in
+    pieces between quotes, blanks and comments: some reader may parse it more kindly than we do.
     """
-    at = _after_comments(value)
-    if at is None or not (match := _QUOTED.match(value, at) or _TOKEN.match(value, at)):
-        return authserv_id in value.partition(b";")[0].lower() or at is None
-    identity = match[1] if match.re is _QUOTED else match[0]
-    identity = re.sub(rb"\\(.)|\n", rb"\1", identity)
-    return identity.strip().rstrip(b".").lower() == authserv_id.rstrip(b".")
-
-
-def _after_comments(value: bytes) -> int | None:
-    """Where the first word begins: blanks, folds and (nested) comments skipped.  None: a comment never ends."""
-    at, depth = 0, 0
-    while True:
-        if blanks := _BLANKS.match(value, at):
-            at = blanks.end()
-        if value[at : at + 1] != b"(":
-            return at
-        depth = 1
-        at += 1
-        while depth:
-            mark = _COMMENT_MARKS.search(value, at)
-            if mark is None:
-                return None
-            depth += {b"(": 1, b")": -1}.get(mark[0], 0)
-            at = mark.end()
+    text, whole = uncommented(value)
+    before = text.lstrip(b"; \t\r\n").partition(b";")[0].lower()
+    name = re.escape(authserv_id.rstrip(b"."))
+    ours = re.compile(rb"(?<![a-z0-9._-])" + name + rb"(?![a-z0-9_-]|\.[a-z0-9])")
+    return not whole or any(ours.search(said) for said in (before, _FILLING.sub(b"", before)))
