@@ -86,6 +86,12 @@ class Journal(Logbook):
         line = f"PREGREET {len(said)} after {seconds:.2g} from [{client.address}]:{client.port}: {words}"
         self._write("pregreet", "postscreen", line, client=client.address, seconds=seconds, said=words)
 
+    def pipelined(self, client: Client, after: str, said: bytes) -> None:
+        """A client sent on behind its first greeting, before it could know that we pipeline.  postscreen's line."""
+        words = said[:100].decode("ascii", "replace").encode("unicode_escape").decode()
+        line = f"COMMAND PIPELINING from [{client.address}]:{client.port} after {after}: {words}"
+        self._write("pipelined", "postscreen", line, client=client.address, after=after, said=words)
+
     def listed(self, client: Client, score: int, sites: str) -> None:
         """Lists in the DNS know a client whose mail is taken (smtp.dnsbl_sites).  postscreen's line, and the lists."""
         line = f"DNSBL rank {score} for [{client.address}]:{client.port} ({sites})"

@@ -3,9 +3,10 @@
     relay ─EHLO─► queue ─► Primaries ─► Abilities ◄─MAIL, RCPT─ session
 
 A message that is announced as larger than every primary takes is refused at
-MAIL, 552 5.3.4; one that is too large for some at RCPT, for theirs.  An address
-in UTF-8 for a primary without SMTPUTF8 is refused at RCPT, 550 5.6.7.  Both would
-otherwise be our bounce, to somebody who could have been told.
+MAIL, 552 5.3.4; one that is too large for some at RCPT, for theirs; one that was
+not announced when it is there, if it is too large for all its recipients.  An
+address in UTF-8 for a primary without SMTPUTF8 is refused at RCPT, 550 5.6.7.  All
+this would otherwise be our bounce, to somebody who could have been told.
 
 What a host takes is what its last EHLO said, which is looked at every minute
 (relay.probe_interval); a host that we have not spoken to may take everything.
@@ -20,7 +21,7 @@ not; whether the headers do nobody knows before DATA (the relay looks then).
 Standards: RFC 1870 6.1, RFC 6531 3.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from backupmx.mail.reply import Reply
@@ -65,3 +66,14 @@ class Abilities:
             text = f"<{recipient}>: Recipient address rejected: SMTPUTF8 is required, but not offered by the primary MX"
             return Inability(Reply(550, "5.6.7", text), f"{primary.next_hop}: no SMTPUTF8")
         return None
+
+    def content(self, recipients: Iterable[str], size: int) -> Inability | None:
+        """At the end of a message that has come whole.  What one of its recipients can get is taken."""
+        primaries = self._primaries()
+        if not 0 < primaries.least_size_limit < size:
+            return None
+        theirs = sorted({self._next_hop(recipient) for recipient in recipients})
+        if not all(0 < primaries.primary(next_hop).size_limit < size for next_hop in theirs):
+            return None
+        which = ", ".join(f"{next_hop}: SIZE={primaries.primary(next_hop).size_limit}" for next_hop in theirs)
+        return Inability(Reply(552, "5.3.4", "Error: message file too big"), which)

@@ -41,14 +41,14 @@ class Watch(asyncio.Protocol):
         self._greeting = greeting
         self._spoke = spoke
         self._began = session.loop.time()
-        self._timer = session.loop.call_later(seconds, self._over)
+        self._timer = session.loop.call_later(seconds, self.end)
+        self._over = False
         transport.write(b"220-" + greeting[4:])
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
         self._spoke(data, self._session.loop.time() - self._began)
-        self._timer.cancel()
-        self._over()
+        self.end()
         self._session.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -56,10 +56,16 @@ class Watch(asyncio.Protocol):
         return self._session.eof_received()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._over = True
         self._timer.cancel()
         self._session.connection_lost(error)
 
-    def _over(self) -> None:
+    def end(self) -> None:
+        """The session's turn: it waited long enough, talked, or something is to be said to it first."""
+        if self._over:
+            return
+        self._over = True
+        self._timer.cancel()
         self._transport.set_protocol(self._session)  # type: ignore[arg-type]  # it is a protocol, and more
         if not self._transport.is_closing():
             self._transport.write(self._greeting)

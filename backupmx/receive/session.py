@@ -48,21 +48,37 @@ class Session(Transfer):
 
     visit: Visit | None = None
     """What is held against the client; None: nothing."""
+    _watch: Watch | None = None
+    """It waits for our greeting, or did."""
+    _spoken_for = False
+    """By XCLIENT: it talks to somebody else, and nothing is seen of its manners here."""
 
     # Hello and goodbye
 
     def greet(self) -> None:
         assert self.transport is not None
         self.visit = self.service.visit(self.client.address)
-        if self.visit is not None and (seconds := self.visit.wait()):
-            Watch(self, self.transport, self.service.greeting, seconds, self._spoke_early)
+        self._spoken_for = self._verb == "XCLIENT"
+        if self.visit is not None and not self._spoken_for and (seconds := self.visit.wait()):
+            self._watch = Watch(self, self.transport, self.service.greeting, seconds, self._spoke_early)
         else:
             self.transport.write(self.service.greeting)
+
+    def _last_word(self, reply: Reply) -> None:
+        """A greeting that is half said is ended first: 220- may not be followed by 421."""
+        if self._watch is not None:
+            self._watch.end()
+        super()._last_word(reply)
 
     def _spoke_early(self, said: bytes, after: float) -> None:
         if self.visit is not None:
             self.visit.early = True
         self.service.journal.pregreet(self.client, after, said)
+
+    def _pipelined(self, visit: Visit) -> None:
+        if not visit.pipelined:
+            self.service.journal.pipelined(self.client, self._verb, self._buffer[self._buffer.find(b"\n") + 1 :])
+        visit.pipelined = True
 
     @property
     def _sent_ahead(self) -> bool:
@@ -89,8 +105,8 @@ class Session(Transfer):
         self._junk_command()
         helo = _UNFIT.sub("?", argument[:255].decode("ascii", "replace"))  # RFC 5321 4.5.3.1.2
         old = self.client
-        if self.visit is not None and not old.helo and self._sent_ahead:
-            self.visit.pipelined = True
+        if self.visit is not None and not (old.helo or self._spoken_for) and self._sent_ahead:
+            self._pipelined(self.visit)
         self.client = Client(old.address, old.port, old.name, helo, protocol, old.tls, old.daemon)
         self.session.host_name = helo
         self.session.extended_smtp = protocol == "ESMTP"
@@ -307,6 +323,8 @@ class Session(Transfer):
         await asyncio.wait([asking])
         if asking is self._doubting:
             self._doubting = None
+        elif self.visit is not None:
+            self.visit.asking = None
         answer = self.smtp_RCPT(argument)
         return answer if isinstance(answer, bytes | Reply) else await answer
 

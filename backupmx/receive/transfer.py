@@ -254,6 +254,9 @@ class Transfer(Wire):
         if limit and body.size > limit:
             body.discard()
             reply = self._too_big("END-OF-MESSAGE", command.TOO_BIG, envelope, queue_id)
+        elif inability := self.service.abilities and self.service.abilities.content(envelope.addresses, body.size):
+            body.discard()
+            reply = self._too_big("END-OF-MESSAGE", inability.reply, envelope, queue_id, inability.which)
         elif bare_lf:
             body.discard()
             reply = self.bare_lf()
@@ -288,9 +291,10 @@ class Transfer(Wire):
         self.service.journal.queue_trouble(f"spool: {error}")
         return QueueFull.reply if error.errno in (errno.ENOSPC, errno.EDQUOT) else QueueTrouble.reply
 
-    def _too_big(self, stage: str, reply: Reply, envelope: Envelope, queue_id: str) -> Reply:
+    def _too_big(self, stage: str, reply: Reply, envelope: Envelope, queue_id: str, setting: str = "") -> Reply:
+        setting = setting or f"smtp.message_size_limit={self.service.settings.message_size_limit}"
         self.service.journal.refused(
             stage, self.client, reply, sender=envelope.sender, recipient=envelope.recipients[0].address,
-            queue_id=queue_id, setting=f"smtp.message_size_limit={self.service.settings.message_size_limit}",
+            queue_id=queue_id, setting=setting,
         )  # fmt: skip
         return reply

@@ -53,6 +53,11 @@ async def test_at_the_door() -> None:
         assert await talk.say("RCPT TO:<u@small.example.jp>") == "250 2.1.5 Ok"
         assert (await talk.say("RCPT TO:<ü@small.example.jp>")).startswith("550 5.6.7 <ü@small.example.jp>: ")
         assert await talk.say("RCPT TO:<ü@large.example.jp>") == "250 2.1.5 Ok"
+        await talk.say("RSET", "MAIL FROM:<a@b.example>", "RCPT TO:<u@small.example.jp>", "DATA")
+        assert await talk.say("x" * 1001 + "\r\n.") == "552 5.3.4 Error: message file too big"
+        await talk.say("MAIL FROM:<>", "RCPT TO:<u@small.example.jp>", "RCPT TO:<u@large.example.jp>", "DATA")
+        assert (await talk.say("x" * 1001 + "\r\n.")).startswith("250 2.0.0 Ok")
         await talk.close()
     ends = [line.rpartition(" [")[2] for line in door.lines if "reject: " in line]
-    assert ends == ["every primary: SIZE=5000]", "smtp:[small]: SIZE=1000]", "smtp:[small]: no SMTPUTF8]"]
+    small = "smtp:[small]: SIZE=1000]"
+    assert ends == ["every primary: SIZE=5000]", small, "smtp:[small]: no SMTPUTF8]", small]

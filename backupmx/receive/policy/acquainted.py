@@ -17,6 +17,7 @@ kill -9 leaves it whole.  It is no mail: what a power cut takes waits once more.
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import os
 import sqlite3
@@ -33,7 +34,8 @@ _FRESH = 86400.0
 """Who was here within a day is not written down again."""
 _EVERY = 5.0
 _MOST_AT_ONCE = 5000
-_PATIENCE = 2.0
+_SOON, _PATIENCE = 0.05, 5.0
+"""Seconds for a lock: on the loop, where everybody waits meanwhile, and in a thread."""
 _MAKE = (
     "CREATE TABLE IF NOT EXISTS met (client TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS met_at ON met (at)",
@@ -64,10 +66,11 @@ class Acquainted:
             return True
         try:
             if self._reader is None:
-                self._reader = self._connect()
+                self._reader = self._connect(_SOON)
             row = self._reader.execute("SELECT at FROM met WHERE client = ?", (client,)).fetchone()
         except (sqlite3.Error, OSError) as error:
-            self._trouble(error)
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:  # another worker makes it just now
+                self._trouble(error)
             return False
         if row is None or now - row[0] >= KEPT:
             return False
@@ -119,20 +122,22 @@ class Acquainted:
             db.execute("DELETE FROM met WHERE client IN (SELECT client FROM met ORDER BY at LIMIT ?)", (spare,))
         db.execute("COMMIT")
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, patience: float = _PATIENCE) -> sqlite3.Connection:
         try:
-            return self._open()
+            return self._open(patience)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 raise
         for name in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
             name.unlink(missing_ok=True)
-        return self._open()
+        return self._open(patience)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, patience: float) -> sqlite3.Connection:
+        if self._path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if not self._path.exists():
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        db = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")

@@ -224,6 +224,8 @@ async def test_who_talks_before_the_greeting(tmp_path: Path) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", door.port)
         writer.close()
         early = [line for line in door.lines if line.startswith("PREGREET ")]
+        later = [line.partition(" after ")[2] for line in door.lines if line.startswith("COMMAND PIPELINING ")]
+    assert later == [r"EHLO: MAIL FROM:<a@b.example>\r\nRCPT TO:<user@example.jp>\r\nQUIT\r\n"]
     assert len(early) == 1
     assert early[0].endswith(r": EHLO \x01bot\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<user@example.jp>\r\nQUIT\r\n")
     met.close()
@@ -242,6 +244,31 @@ async def test_talking_early_and_taken(tmp_path: Path) -> None:
     assert not met.knows("127.0.0.1")
 
 
+async def test_timeout_while_waiting(tmp_path: Path) -> None:
+    """A wait longer than smtp.timeout ends with a whole greeting and 421, and nothing is said after it."""
+    met = Acquainted(tmp_path / "clients.db", silent())
+    rules = ClientRules(pregreet="enforce", pregreet_wait=0.5)
+    async with running(resolver=Zone(), rules=rules, met=met, limit_exceptions=(), timeout=0.1) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        assert [line[:4] for line in (await reader.read()).splitlines()] == [b"220-", b"220 ", b"421 "]
+        writer.close()
+    assert not any("error" in line for line in door.lines)
+
+
+async def test_clients_of_a_proxy_do_not_wait(tmp_path: Path) -> None:
+    """Whom somebody speaks for by XCLIENT is judged by all but its manners, which nobody sees here."""
+    met = Acquainted(tmp_path / "clients.db", silent())
+    rules = ClientRules(pregreet="enforce", reject_non_fqdn_helo_hostname=True, reject_unauth_pipelining=True)
+    async with running(resolver=Zone(), rules=rules, met=met, xclient_from=("127.0.0.1",)) as door:
+        talk = await door.connect()
+        await talk.say("EHLO proxy")
+        assert (await talk.say("XCLIENT ADDR=192.0.2.1")).startswith("220 ")
+        reply = await talk.say("EHLO box", "MAIL FROM:<>", "RCPT TO:<user@example.jp>")
+        assert reply == "504 5.5.2 <box>: Helo command rejected: need fully-qualified hostname"
+        await talk.close()
+    assert not met.knows("192.0.2.1")
+
+
 @pytest.mark.parametrize("ending", ["hang up", "half", "stop"])
 async def test_ends_while_waiting(ending: str, tmp_path: Path) -> None:
     """A client that goes while it waits leaves nothing behind, and a shutdown waits for nobody's greeting."""
@@ -254,7 +281,8 @@ async def test_ends_while_waiting(ending: str, tmp_path: Path) -> None:
             assert await reader.read() == b""
         if ending == "stop":
             await door.door.stop(2)
-            assert b"421 4.3.2 " in await reader.read()
+            replies = (await reader.read()).splitlines()
+            assert [reply[:4] for reply in replies] == [b"220 ", b"421 "]
         writer.close()
         await door.gone()
 
