@@ -5,6 +5,7 @@ It knows GTUBE and two header rules, asks no network and reads nobody's preferen
 
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,29 +36,32 @@ def spamd(folder: Path, more: str = "") -> Iterator[str]:
     """-> "tcp:127.0.0.1:PORT" while it runs.  `more`: lines of its local.cf."""
     program = required("spamd")
     port = free_port()
+    with tempfile.TemporaryDirectory(prefix="spamd-") as rules:  # not below pytest's: its children drop to nobody
+        _write(Path(rules), more)
+        command = [
+            program, "--nouser-config", "--local", "--max-children=1", f"--listen=127.0.0.1:{port}",
+            f"--configpath={rules}/rules", f"--siteconfigpath={rules}/site", f"--helper-home-dir={rules}",
+            "--username=nobody", "--syslog=stderr",
+        ]  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            _wait_for(port, process, folder / "log")
+            yield f"tcp:127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _write(rules: Path, more: str) -> None:
     for name, files in {
         "rules": {"10_rules.cf": _RULES},
         "site": {"local.cf": _SITE + more, "init.pre": _PLUGINS},
     }.items():
-        (folder / name).mkdir()
+        (rules / name).mkdir()
         for file, text in files.items():
-            (folder / name / file).write_text(text)
-    for path in (folder, *folder.parents):
-        if path.stat().st_mode & 0o055 != 0o055 and str(path).startswith("/tmp/"):
-            path.chmod(path.stat().st_mode | 0o055)  # its children drop to nobody and still read their rules
-    command = [
-        program, "--nouser-config", "--local", "--max-children=1", f"--listen=127.0.0.1:{port}",
-        f"--configpath={folder}/rules", f"--siteconfigpath={folder}/site", f"--helper-home-dir={folder}",
-        "--username=nobody", "--syslog=stderr",
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-    try:
-        _wait_for(port, process, folder / "log")
-        yield f"tcp:127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+            (rules / name / file).write_text(text)
+    rules.chmod(0o755)
 
 
 _PLUGINS = "loadplugin Mail::SpamAssassin::Plugin::Check\n"
