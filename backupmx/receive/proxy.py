@@ -157,8 +157,8 @@ class Herald(asyncio.Protocol):
         session.origin = origin
         transport.set_protocol(session)
         session.connection_made(transport)
-        if self._data:
-            session.data_received(self._data)
+        if self._data:  # for the session, or who watches whether it waits (pregreet)
+            cast(asyncio.Protocol, transport.get_protocol()).data_received(self._data)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Before the first octet that is a health check; nobody needs to read of it."""

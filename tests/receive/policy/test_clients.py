@@ -269,6 +269,26 @@ async def test_clients_of_a_proxy_do_not_wait(tmp_path: Path) -> None:
     assert not met.knows("192.0.2.1")
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_talking_early_behind_a_proxy(together: bool, tmp_path: Path) -> None:
+    """Behind a PROXY header a client waits as others do; what comes with the header has come too early."""
+    met = Acquainted(tmp_path / "clients.db", silent())
+    rules = ClientRules(pregreet="enforce", pregreet_wait=0.1)
+    async with running(resolver=Zone(), rules=rules, met=met, proxy_protocol_from=("127.0.0.1",)) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        header = b"PROXY TCP4 192.0.2.1 127.0.0.1 4711 25\r\n"
+        talk = b"HELO a.b\r\nMAIL FROM:<>\r\nRCPT TO:<user@example.jp>\r\nQUIT\r\n"
+        writer.write(header + talk if together else header)
+        if not together:
+            assert (await reader.readline()).startswith(b"220-")
+            assert (await reader.readline()).startswith(b"220 ")
+            writer.write(talk)
+        replies = [line[:9] for line in (await reader.read()).splitlines()]
+        assert replies[-2] == (b"550 5.5.1" if together else b"250 2.1.5")
+        assert (replies[0][:4], replies[1][:4]) == ((b"220-", b"220 ") if together else (b"250 ", b"250 "))
+        writer.close()
+
+
 @pytest.mark.parametrize("ending", ["hang up", "half", "stop"])
 async def test_ends_while_waiting(ending: str, tmp_path: Path) -> None:
     """A client that goes while it waits leaves nothing behind, and a shutdown waits for nobody's greeting."""
