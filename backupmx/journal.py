@@ -340,7 +340,7 @@ class Journal(Logbook):
 
     def unreturned(self, queue_id: str, to: str, relay: str, delay: float, status: str, reason: str) -> None:
         """It will not be delivered, and its sender may not be told (relay.bounce_to, relay.bounce_rate): it lies in
-        quarantine, and the digest names it."""
+        quarantine."""
         self._delivery("unreturned", "unreturned", queue_id, to, relay, delay, status, reason)
 
     def noticed(self, queue_id: str, notice_id: str) -> None:

@@ -107,24 +107,23 @@ def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: fl
     failed = any(action == "failed" for *_, action in told)
     utf8 = not all(a.isascii() for a in (claim.sender, *(r.address for r, *_ in told)))
     original, kind = _original(claim, failed)
-    boundary = f"{id}/{hostname}".encode()
+    boundary = f"{id}/{hostname}"[:70].encode()  # RFC 2046 5.1.1
+    status_kind = b"message/global-delivery-status" if utf8 else b"message/delivery-status"
     parts = [
-        (b"Content-Type: text/plain; charset=utf-8", _for_people(claim, told, hostname, failed)),
-        (
-            f"Content-Type: message/{'global-' if utf8 else ''}delivery-status".encode(),
-            _status(claim, told, hostname, utf8),
-        ),
-        (b"Content-Type: " + kind, original),
+        (b"Notification", b"text/plain; charset=utf-8", _for_people(claim, told, hostname, failed)),
+        (b"Delivery report", status_kind, _status(claim, told, hostname, utf8)),
+        (b"Message" if kind.endswith((b"rfc822", b"global")) else b"Message headers", kind, original),
     ]
     body = b""
-    for head, content in parts:
+    for description, type, content in parts:
+        head = b"Content-Description: " + description + b"\r\nContent-Type: " + type
         transfer = b"" if content.isascii() else b"\r\nContent-Transfer-Encoding: 8bit"
         body += b"--" + boundary + b"\r\n" + head + transfer + b"\r\n\r\n" + content + b"\r\n"
     body += b"--" + boundary + b"--\r\n"
     headers = (
         f"Date: {formatdate(now, localtime=True)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
-        f"Subject: {'Undelivered Mail Returned to Sender' if failed else 'Successful Mail Relay'}",
+        f"Subject: {'Undelivered Mail Returned to Sender' if failed else 'Successful Mail Delivery Report'}",
         f"To: {claim.sender}",
         "Auto-Submitted: auto-replied",
         f"Message-ID: <{id}@{hostname}>",
@@ -143,14 +142,20 @@ def _for_people(claim: Claim, told: Sequence[Told], hostname: str, failed: bool)
         lines += ["Your message was relayed to a mail server that does not send", "delivery confirmations, for:"]
     for recipient, outcome, action in told:
         lines += ["", f"<{recipient.address}>: {'' if action == 'failed' else '(relayed) '}{outcome.reason}"]
-    lines += ["", f"The message was accepted here under the name {claim.id}."]
+    lines += ["", f"The message was accepted here under the name {claim.id}.  Who writes to the postmaster"]
+    lines += ["about it should include this report."]
     return _text(lines)
 
 
 def _status(claim: Claim, told: Sequence[Told], hostname: str, utf8: bool) -> bytes:
     """RFC 3464 is ASCII, RFC 6533 is not."""
     envid = [f"Original-Envelope-Id: {_xtext(claim.envid)}"] if claim.envid else []
-    lines = [*envid, f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {formatdate(claim.arrived, localtime=True)}"]
+    sender_kind = "rfc822" if claim.sender.isascii() else "utf-8"
+    lines = [
+        *envid, f"Reporting-MTA: dns; {hostname}", f"X-backupmx-Queue-ID: {claim.id}",
+        f"X-backupmx-Sender: {sender_kind}; {claim.sender}",
+        f"Arrival-Date: {formatdate(claim.arrived, localtime=True)}",
+    ]  # fmt: skip
     for recipient, outcome, action in told:
         lines += ["", *_group(recipient, outcome, action)]
     return _text(lines, "utf-8" if utf8 else "ascii")
@@ -164,12 +169,13 @@ def _group(recipient: ClaimedRecipient, outcome: Outcome, action: str) -> list[s
     if recipient.orcpt:
         orcpt_kind, _, orcpt = recipient.orcpt.partition(";")
         lines.append(f"Original-Recipient: {orcpt_kind}; {_xtext(orcpt)}")
-    # An expired message ends with a 4.x.x that has become permanent: RFC 3463 2 wants class 5 for `failed`.
-    status = "5" + outcome.status[1:] if action == "failed" else outcome.status
-    lines += [f"Action: {action}", f"Status: {status}"]
+    # What is too old ends with its last 4.x.x, as with Postfix: a list that reads it does not strike the reader off.
+    lines += [f"Action: {action}", f"Status: {outcome.status}"]
     if outcome.relay != "none" and "[" in outcome.relay:
         lines.append(f"Remote-MTA: dns; {outcome.relay.partition('[')[0]}")
-    if host.startswith("host ") and words:
+    if action == "relayed":
+        lines.append(f"Diagnostic-Code: smtp; {outcome.reason}")
+    elif host.startswith("host ") and words:
         lines.append(f"Diagnostic-Code: smtp; {words}")
     else:
         lines.append(f"Diagnostic-Code: X-backupmx; {outcome.reason}")

@@ -9,7 +9,7 @@
 
 Postfix bounces each 5xx.  For a secondary that is harsh: a primary in trouble
 says 550 to people who exist, and the mail was accepted already.  Our own mail
-(a notice, the digest) is not kept: nobody waits for it.
+(a notice) is not kept: nobody waits for it.
 Whether the sender of what bounced or expired is told of it: returns.py.
 """
 

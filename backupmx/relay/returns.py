@@ -9,11 +9,11 @@
     judge --BOUNCED, EXPIRED--> returns --may be told--> bounce.notice
                                         --may not------> UNRETURNED: in quarantine, with the reason
 
-What is UNRETURNED is not lost: the daily digest names it to the postmaster, who releases,
-returns or deletes it.  A notice of success or of being relayed that may not be sent is not
+What is UNRETURNED is not lost: it lies in quarantine until the postmaster releases, returns
+or deletes it.  A notice of success or of being relayed that may not be sent is not
 sent: that mail has arrived.
 
-Our own mail (a notice, the digest) has no sender and nobody who waits to hear of it:
+Our own mail (a notice) has no sender and nobody who waits to hear of it:
 it ends, with a line in the log and in the ledger.
 
 Why count an hour and not a bucket?  "20 an hour" is then true of any hour.

@@ -195,7 +195,7 @@ def test_expired(mx: Appliance, senders_mx: SmtpSink) -> None:
     send(mx.port, message("too old"), "busy@example.jp")
     _, report = notice(senders_mx, "busy@example.jp")
     _, recipient = fields(report)
-    assert (recipient["action"], recipient["status"]) == ("failed", "5.2.1")  # the last reason, for good now
+    assert (recipient["action"], recipient["status"]) == ("failed", "4.2.1")  # the last reason
     assert "Busy just now" in recipient["diagnostic-code"]
     mx.logged("status=expired")
     mx.empty()

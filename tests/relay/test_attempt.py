@@ -228,7 +228,7 @@ async def test_expired(tmp_path: Path) -> None:
             await s.settled()
             assert await s.states() == {}
             assert s.events("status=expired (host 127.0.0.1[127.0.0.1] said: 450 4.2.1 busy)") == 1
-    assert b"Status: 5.2.1" in sender.taken[0].content
+    assert b"Status: 4.2.1" in sender.taken[0].content
 
 
 async def test_returned_by_an_operator(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_status_groups() -> None:
         "Diagnostic-Code": "smtp; 550 5.1.1 no",
     }
     assert (v["Status"], v["Diagnostic-Code"]) == (
-        "5.4.1", "X-backupmx; connect to p1[192.0.2.1]:25: Connection refused")  # fmt: skip
+        "4.4.1", "X-backupmx; connect to p1[192.0.2.1]:25: Connection refused")  # fmt: skip
 
 
 def test_headers_only() -> None:
@@ -122,7 +122,7 @@ def test_relayed() -> None:
     groups = status(entry)[1:]
     assert [(g["Final-Recipient"], g["Action"], g["Status"]) for g in groups] == [
         ("rfc822; u@example.jp", "relayed", "2.0.0")]  # fmt: skip
-    assert parsed(entry)["Subject"] == "Successful Mail Relay"
+    assert parsed(entry)["Subject"] == "Successful Mail Delivery Report"
 
 
 def test_other_scripts() -> None:
