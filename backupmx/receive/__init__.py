@@ -10,6 +10,9 @@ command   the arguments of MAIL and RCPT, and the replies                    pur
 data      content in pieces: dot-unstuffing, line ends, the end              pure
 spool     content while it comes in: in memory, then in a file
 admit     at connection, MAIL and RCPT: is this ours, does this person exist pure
+ability   what no host of a primary takes is not taken for it                pure
+policy/   what is held against a client: lists, names, greetings, manners
+pregreet  the wait before the greeting
 sender    could mail to this sender be delivered? The DNS is asked
 trace     the Received: header of ours, and counting those of others         pure
 limits    what a client may ask of us, each number with its precedent        pure
