@@ -203,7 +203,7 @@ def test_a_life_in_the_log(mx: Appliance, tls_primary: Primary) -> None:
     """grep QUEUEID tells a message's life in the shapes of Postfix: client, message-id, size, status=sent."""
     sent = send(mx.port, message("logged", Message_ID="<logged@sender.test>"))
     arrived(tls_primary, "logged")
-    mx.logged(rf"{sent.queue_id}: to=")
+    mx.logged(rf"{sent.queue_id}: removed")
     life = [line.partition("backupmx/")[2] for line in mx.log.splitlines() if f" {sent.queue_id}: " in line]
     shapes = [
         r"smtpd\[\d+\]: \S+: client=client.sender.test\[127.0.0.5\]",
@@ -211,6 +211,7 @@ def test_a_life_in_the_log(mx: Appliance, tls_primary: Primary) -> None:
         r"qmgr\[\d+\]: \S+: from=<alice@sender.test>, size=\d+, nrcpt=1 \(queue active\)",
         r"smtp\[\d+\]: \S+: to=<bob@example.jp>, relay=127.0.0.1\[127.0.0.1\]:\d+, delay=[\d.]+, dsn=2.0.0,"
         r" status=sent \(250",
+        r"qmgr\[\d+\]: \S+: removed",
     ]
     told = [line for line in life if not line.startswith("cleanup") or "message-id" in line]
-    assert [bool(re.match(shape, line)) for shape, line in zip(shapes, told, strict=True)] == [True] * 4, told
+    assert [bool(re.match(shape, line)) for shape, line in zip(shapes, told, strict=True)] == [True] * 5, told

@@ -153,7 +153,7 @@ def test_kinds_of_lines(serve: Serve, tmp_path: Path, sink: SmtpSink) -> None:
         send(mx.port, message("star"), "bob@example.org")
         all_arrived(lmtp, ["lmtp"])
         assert send(mx.port, message("no"), "left@example.jp", sender="").code == 250
-        mx.logged(r"to=<left@example\.jp>, relay=none, .*dsn=5\.1\.6, status=bounced \(.*Left the company")
+        mx.logged(r"to=<left@example\.jp>, relay=none, .*dsn=5\.1\.6, status=unreturned \(.*Left the company")
         send(mx.port, message("later"), "later@example.jp")
         mx.logged(r"to=<later@example\.jp>, relay=none, .*dsn=4\.3\.2, status=deferred \(.*Being moved")
         all_arrived(sink, ["subdomain", "star"])

@@ -41,7 +41,7 @@ def spamd(folder: Path, more: str = "") -> Iterator[str]:
         command = [
             program, "--nouser-config", "--local", "--max-children=1", f"--listen=127.0.0.1:{port}",
             f"--configpath={rules}/rules", f"--siteconfigpath={rules}/site", f"--helper-home-dir={rules}",
-            "--username=nobody", "--syslog=stderr",
+            "--username=nobody", "--syslog=stderr", f"--pidfile={folder}/pid",
         ]  # fmt: skip
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)

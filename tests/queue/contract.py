@@ -557,7 +557,7 @@ class QueueContract:
         new = entry()
         await queue.put(new)
         (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
-        await queue.settle(settled(claim, State.UNRETURNED), NOW)
+        await queue.settle(settled(claim, State.UNRETURNED, next_attempt=NOW), NOW)
         assert await queue.waiting() == []
         (kept,) = await queue.quarantined()
         assert [(r.state, r.reason, r.leased) for r in kept.recipients] == [(State.UNRETURNED, "said", False)]
