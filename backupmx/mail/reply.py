@@ -2,14 +2,17 @@
 
 A reply checks itself: the class of the enhanced status code is the class of
 the reply code, so no caller can pair 451 with 5.x.x.  The text is one line;
-CR, LF and other control bytes in it become "?", because texts carry captures
-from messages and rule files.
+CR, LF and other control characters in it become "?", because texts carry
+addresses, captures from messages and rule files; and the line is no longer
+than RFC 5321 4.5.3.1.5 lets a client expect.
 """
 
 import re
 from dataclasses import dataclass
 
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST = 510
+"""Octets of a reply line without its CRLF."""
 _PEER = re.compile(r"(\d{3})(?:[ -](?:([245]\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*))?", re.DOTALL)
 
 
@@ -40,8 +43,14 @@ class Reply:
         return f"{self.code} {self.status} {self.text}" if self.status else f"{self.code} {self.text}"
 
     def encode(self) -> bytes:
-        """The line as it goes on the wire, without CRLF."""
-        return str(self).encode("utf-8", "surrogateescape")
+        """The line as it goes on the wire, without CRLF; what is too long is cut, between two characters."""
+        line = str(self).encode("utf-8", "surrogateescape")
+        if len(line) <= _LONGEST:
+            return line
+        end = _LONGEST
+        while line[end] & 0xC0 == 0x80 and end > _LONGEST - 4:
+            end -= 1
+        return line[:end]
 
     @classmethod
     def from_peer(cls, code: int, lines: list[str]) -> "Reply":

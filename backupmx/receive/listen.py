@@ -128,7 +128,7 @@ class Door:
 
     async def run(self) -> None:
         """Until `stop`: end what is silent, take clients again after a pause."""
-        pause = min(1.0, self.service.settings.timeout / 4)
+        pause = min(1.0, max(0.05, self.service.settings.timeout / 4))
         while not self._stopped.is_set():
             try:
                 async with asyncio.timeout(pause):
@@ -171,7 +171,7 @@ class Door:
         except OSError as error:
             service.journal.out_of_files(error.strerror or str(error))
             return
-        if not self._servers and len(service.sessions) < service.settings.most_connections * 7 // 8:
+        if not self._servers and len(service.sessions) < max(1, service.settings.most_connections * 7 // 8):
             await self._accept()
 
 

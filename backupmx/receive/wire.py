@@ -266,13 +266,14 @@ class Wire(SMTP):
 
     def _part(self) -> None:
         """No more from us.  What a client still sends is read and dropped: closing on unread bytes resets the
-        connection, and the reset would overtake our last word."""
+        connection, and the reset would overtake our last word.  Not where it has said nothing yet: clients whom
+        we do not even greet would hold the places of others."""
         self.parting = True
         self.service.left.set()
         self.deadline = self.loop.time() + _LAST_WORDS
         if self.transport is None:
             return
-        if self._eof or self._verb == "QUIT" or not self.transport.can_write_eof():
+        if self._eof or self._verb in ("QUIT", "CONNECT") or not self.transport.can_write_eof():
             self.transport.close()
         else:
             try:

@@ -101,3 +101,16 @@ def test_no_address_of_a_rule_leaves_its_path(text: str) -> None:
     except Malformed:
         return
     assert parse_path(f"<{sent}> SIZE=1".encode(), utf8=True) == (sent, ["SIZE=1"])
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\x9b", "\u2028"])
+def test_controls_beyond_ascii_are_in_no_address(odd: str) -> None:
+    """Not in a local part, not in a quoted one, not in a domain."""
+    for path in (f"<a{odd}b@example.jp>", f'<"a{odd}b"@example.jp>', f"<a@b{odd}c.jp>"):
+        with pytest.raises(Malformed):
+            parse_path(path.encode(), utf8=True)
+
+
+def test_only_ascii_blanks_part_parameters() -> None:
+    """A no-break space in an ORCPT is part of it."""
+    assert parse_path("<a@b.jp> ORCPT=utf-8;a\xa0b FOO".encode(), utf8=True)[1] == ["ORCPT=utf-8;a\xa0b", "FOO"]

@@ -30,3 +30,16 @@ def test_text_is_one_line() -> None:
 def test_what_a_peer_says(code: int, lines: list[str], reply: Reply) -> None:
     """The enhanced code is taken out where it fits, and left in the text where it does not."""
     assert Reply.from_peer(code, lines) == reply
+
+
+def test_a_line_is_as_long_as_a_client_expects() -> None:
+    """512 octets with CR LF, whatever address or rule stands in it; no character is cut in two."""
+    assert len(Reply(554, "5.7.1", "x" * 600).encode()) == 510
+    cut = Reply(554, "5.7.1", "x" + "\N{HIRAGANA LETTER A}" * 300).encode()
+    assert 506 < len(cut) <= 510
+    assert cut.decode().endswith("\N{HIRAGANA LETTER A}")
+
+
+def test_terminal_controls_beyond_ascii() -> None:
+    """U+009B begins a terminal's escape sequence as well as ESC [ does, U+2028 ends a line for some."""
+    assert Reply(554, "5.7.1", "a\x9b2Jb\x85c\u2028d").text == "a?2Jb?c?d"

@@ -126,6 +126,13 @@ async def test_stop_does_not_wait_for_ever() -> None:
     assert door.door.service.journal.counters["bug"] == 0
 
 
+async def test_room_for_one_client() -> None:
+    """With so few descriptors that one client is all there can be, the next is served when it is gone."""
+    async with running(most_connections=1, timeout=4) as door:
+        for _ in range(2):
+            await (await door.connect()).close()
+
+
 async def test_no_descriptors_for_more_clients() -> None:
     """The next one waits in the kernel's queue until there is room, with an alarm, and is then served."""
     async with running(most_connections=4, timeout=4) as door:

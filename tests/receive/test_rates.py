@@ -65,6 +65,22 @@ async def test_connections() -> None:
     assert door.door.service.journal.counters["limited"] == 2
 
 
+async def test_who_is_not_greeted_takes_nobody_s_place() -> None:
+    """A client far over its limit that does not hang up when told so is cut off: others still come in."""
+    async with running(limit_exceptions=(), client_connection_limit=2, connection_limit=4) as door:
+        greeted = [await door.connect() for _ in range(2)]
+        stubborn = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(20)]
+        for reader, _ in stubborn:
+            assert (await reader.read()).startswith(b"421 4.7.0 mx2.example.net Error: too many connections from ")
+        other = Talk(*await asyncio.open_connection("127.0.0.1", door.port, local_addr=("127.0.0.6", 0)))
+        assert (await other.reply()).startswith("220 ")
+        assert len(door.door.service.sessions) == 3
+        for talk in (*greeted, other):
+            await talk.close()
+        for _, writer in stubborn:
+            writer.close()
+
+
 async def test_what_was_refused_counts() -> None:
     """A client that is refused for what it has open has connected all the same."""
     limits = {"limit_exceptions": (), "client_connection_limit": 1, "client_connection_rate_limit": 3}
