@@ -2,13 +2,15 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from backupmx.config import ConfigTrouble
+from backupmx.config import ConfigTrouble, load
 from backupmx.operate.cli import cli
+from backupmx.operate.cli.check import nobody_knows, stale_lists
 
 CONFIGURATION = """\
 hostname = "mx2.example.net"
@@ -123,3 +125,25 @@ def test_a_key_that_is_misspelt(config: Path) -> None:
     config.write_text(config.read_text() + 'domain = ["x.jp"]\n')
     result = says(config, "sync")
     assert "recipients.source.1.domain: unknown key; did you mean domains?" in str(result.exception)
+
+
+def test_verify_and_when_primary_up(config: Path) -> None:
+    """The list says who is asked, and what clients hear while the primary is up."""
+    text = config.read_text().replace("[recipients]\n", '[recipients]\nverify_for = { "open.jp" = true }\n')
+    text = text.replace("[relay]\n", '[relay]\nwhen_primary_up_for = { "given.jp" = "defer" }\n')
+    config.write_text(text.replace('unknown_for = { "open.jp" = "accept" }\n', ""))
+    told = says(config, "list").stdout
+    assert "open.jp: 0 listed, 0 taken by the primary lately; an unknown address is asked of the primary" in told
+    assert "no list; the primary is asked while it is not down" in told
+    assert "while the primary is up: clients are told to use it, 450" in told
+    assert "asked of the primary" in says(config, "show", "x@open.jp").stdout
+
+
+def test_lists_that_are_old_are_told(config: Path) -> None:
+    """A list past max_age, or never fetched, is a note of status; domains without any source one of check config."""
+    loaded = load(config)
+    assert nobody_knows(loaded) == ["open.jp"]
+    says(config, "sync")
+    assert [note.partition(":")[0] for note in stale_lists(loaded, time.time())] == ["recipients.source given"]
+    notes = stale_lists(loaded, time.time() + 8 * 86400)
+    assert "recipients.source hr: 8d 0h old, more than recipients.max_age" in notes[0]

@@ -46,10 +46,10 @@ def check_config(config_file: str | None, as_json: bool) -> None:
 def remarks(config: Config) -> list[str]:
     """What works and still deserves a word."""
     found = []
-    if not config.relay.relay_recipients:
+    if domains := nobody_knows(config):
         found.append(
-            "relay.relay_recipients: every address of a relay domain is accepted, also those that do not exist;"
-            " name a file of known recipients"
+            f"relay.relay_recipients: every address of {', '.join(domains)} is accepted, also those that do not exist;"
+            " name a file of known recipients or a [[recipients.source]], or set recipients.verify"
         )
     if not config.smtp.tls_chain_files:
         found.append("smtp.tls_chain_files: no certificate, so STARTTLS is not offered and mail arrives in clear")
@@ -59,6 +59,55 @@ def remarks(config: Config) -> list[str]:
             " mail failed, it lies in quarantine"
         )
     return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
+
+
+def nobody_knows(config: Config) -> list[str]:
+    """Relay domains for which nothing is there that could know who exists."""
+    from backupmx.operate.policy import read_routes
+    from backupmx.operate.sources import lists
+    from backupmx.recipients.who import Recipients
+
+    if config.relay.relay_recipients:
+        return []
+    settings = lists(config)
+    who = Recipients(None, None, settings)
+    domains = [domain.lstrip(".") for domain in read_routes(config).relay_domains]
+    return [
+        domain
+        for domain in domains
+        if not who.sources_of(domain)
+        and not settings.asked(domain)
+        and settings.unknown_for.get(domain, settings.unknown) in ("auto", "accept")
+    ]
+
+
+def stale_lists(config: Config, now: float) -> list[str]:
+    """Lists that are too old to say no, as sentences; nothing where no store can be read."""
+    from backupmx.operate.cli.options import ago
+    from backupmx.operate.sources import store
+    from backupmx.recipients.store import StoreTrouble
+
+    names = [one.name for one in config.recipients.source]
+    if not names or not os.access(store(config).path, os.R_OK):
+        return []
+    try:
+        with store(config) as kept:
+            states = kept.states()
+    except StoreTrouble as trouble:
+        return [str(trouble)]
+    found = []
+    for name in names:
+        state = states.get(name)
+        synced, error = (state.synced, state.error) if state else (None, "")
+        why = f" ({error})" if error else ""
+        if synced is None:
+            found.append(f"recipients.source {name}: never fetched{why}; who is in no list is put off, not refused")
+        elif config.recipients.max_age and now - synced > config.recipients.max_age:
+            found.append(
+                f"recipients.source {name}: {ago(now - synced)} old, more than recipients.max_age{why};"
+                " who is in no list is put off, not refused"
+            )
+    return found
 
 
 def impossible(config: Config, free: int | None) -> Iterator[str]:

@@ -30,6 +30,10 @@ _MEANS = {
     Decision.DEFER: "put off, 450",
     Decision.ASK: "asked of the primary, 450 without an answer",
 }
+_WHILE_UP = {
+    "defer": "clients are told to use it, 450",
+    "verify": "it is asked about each recipient",
+}
 
 
 @click.group("recipients")
@@ -74,8 +78,8 @@ def show(address: str, config_file: str | None, as_json: bool) -> None:
         raise click.UsageError(f"{address}: {error}; write user@domain") from None
     require_ours(config, [domain_of(address)])
     with _store(config) as store:
-        knowledge = recipients(config, _known(config), store).know(address)
-    decision = decide(knowledge.standing, unknown_for(config, domain_of(address)), False)
+        ruling = recipients(config, _known(config), store).rule(address, can_ask=True)
+    knowledge, decision = ruling.knowledge, ruling.decision
     if as_json:
         write_json(
             {"address": address, "standing": knowledge.standing, "source": knowledge.source,
@@ -144,7 +148,8 @@ def overview(config: Config, known: Known | None, store: Store, wanted: list[str
             continue
         sources = who.lists_of(who.sources_of(domain.lstrip(".")))
         listed = {address for one in sources for address in _addresses(one.name, known, store)}
-        standing = Standing.UNLISTED if not sources else _of_unknown(all(one.fresh(now) for one in sources))
+        asked = asked_for(config, domain.lstrip("."))
+        standing = _of_unknown(all(one.fresh(now) for one in sources)) if sources else _of_nobody(asked)
         yield {
             "domain": domain,
             "known": sum(domain_of(address) == domain.lstrip(".") for address in listed),
@@ -154,12 +159,23 @@ def overview(config: Config, known: Known | None, store: Store, wanted: list[str
                  "error": states[one.name].error if one.name in states else ""}
                 for one in sources
             ],
-            "unknown": decide(standing, unknown_for(config, domain.lstrip(".")), False),
+            "unknown": decide(standing, unknown_for(config, domain.lstrip(".")), asked),
+            "verify": asked,
+            "when_primary_up": config.relay.when_primary_up_for.get(domain.lstrip("."), config.relay.when_primary_up),
         }  # fmt: skip
 
 
 def _of_unknown(fresh: bool) -> Standing:
     return Standing.ABSENT if fresh else Standing.UNSURE
+
+
+def _of_nobody(asked: bool) -> Standing:
+    return Standing.UNSURE if asked else Standing.UNLISTED
+
+
+def asked_for(config: Config, domain: str) -> bool:
+    """recipients.verify for a domain."""
+    return config.recipients.verify_for.get(domain, config.recipients.verify)
 
 
 def unknown_for(config: Config, domain: str) -> str:
@@ -184,12 +200,16 @@ def told(knowledge: Knowledge) -> str:
 def _print_domain(one: dict[str, object]) -> None:
     click.echo(f"{one['domain']}: {one['known']} listed, {one['taught']} taken by the primary lately;"
                f" an unknown address is {_MEANS[Decision(str(one['unknown']))]}")  # fmt: skip
+    if one["when_primary_up"] != "accept":
+        click.echo(f"    while the primary is up: {_WHILE_UP[str(one['when_primary_up'])]}")
     sources = one["sources"]
     for source in sources if isinstance(sources, list) else ():
         age = f"{ago(time.time() - source['synced'])} old" if source["synced"] else "never fetched"
         stale = "" if source["fresh"] else ", STALE"
         click.echo(f"    {source['name']}: {age}{stale}{'; ' + source['error'] if source['error'] else ''}")
-    if not sources:
+    if not sources and one["verify"]:
+        click.echo("    no list; the primary is asked while it is not down")
+    elif not sources:
         click.echo("    no source: name relay.relay_recipients or a [[recipients.source]]")
 
 

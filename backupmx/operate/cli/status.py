@@ -9,7 +9,7 @@ import click
 from backupmx.config import Config
 from backupmx.operate import tally
 from backupmx.operate.cli import health
-from backupmx.operate.cli.check import remarks
+from backupmx.operate.cli.check import remarks, stale_lists
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import as_object as group_object
@@ -49,7 +49,7 @@ def command(config_file: str | None, as_json: bool) -> None:
         write_json(
             {"running": running, "next_hops": hops, "paused": domains, "quarantined": quarantined,
              "refusals": [group_object(group) for group in refusals],
-             **health.summary(counted), "remarks": remarks(config)}
+             **health.summary(counted), "remarks": [*remarks(config), *stale_lists(config, time.time())]}
         )  # fmt: skip
     else:
         _print(config, running, hops, refusals, paused, quarantined, counted)
@@ -109,5 +109,5 @@ def _print(
         click.echo(f"  {one.domain}: paused for {ago(now - one.since)}, {one.recipients} waiting")
     if quarantined:
         click.echo(f"  quarantine: {quarantined} recipients")
-    for remark in remarks(config):
+    for remark in (*remarks(config), *stale_lists(config, now)):
         click.echo(f"  note: {remark}")
