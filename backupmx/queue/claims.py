@@ -150,7 +150,7 @@ def set_aside(db: Connection, damaged: Sequence[tuple[str, str]]) -> Sequence[No
 
 
 def end_leases(db: Connection, asked: Sequence[None]) -> Sequence[None]:
-    """All of them: whoever held them is gone."""
+    """All of them: whoever held them is gone.  Found by their index: a start must not read a million others."""
     db.execute(
         "UPDATE recipient SET lease = NULL, due = CASE WHEN due IS NULL THEN NULL ELSE next_attempt END"
         " WHERE lease IS NOT NULL"

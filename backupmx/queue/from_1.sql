@@ -10,6 +10,7 @@ UPDATE recipient SET came = (
 ALTER TABLE hop ADD COLUMN successes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE hop ADD COLUMN addresses TEXT NOT NULL DEFAULT '';
 DROP INDEX recipient_discarded;
+CREATE INDEX recipient_leased ON recipient (entry) WHERE lease IS NOT NULL;
 CREATE INDEX recipient_quarantined ON recipient (entry) WHERE state IN ('discarded', 'unreturned');
 CREATE TABLE account (
     day        INTEGER NOT NULL,

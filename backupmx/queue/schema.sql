@@ -46,6 +46,7 @@ CREATE TABLE recipient (
     PRIMARY KEY (entry, n)
 ) WITHOUT ROWID;
 CREATE INDEX recipient_due ON recipient (hop, due) WHERE due IS NOT NULL;
+CREATE INDEX recipient_leased ON recipient (entry) WHERE lease IS NOT NULL;
 CREATE INDEX recipient_quarantined ON recipient (entry) WHERE state IN ('discarded', 'unreturned');
 
 -- Next hops by number, and what the relay last knew of them.  A hop is never removed: a handful stays a handful.
