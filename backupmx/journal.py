@@ -348,6 +348,11 @@ class Journal(Logbook):
         line = f"{queue_id}: sender non-delivery notification: {notice_id}"
         self._write("noticed", "bounce", line, queue_id=queue_id, notice_id=notice_id)
 
+    def delay_noticed(self, queue_id: str, notice_id: str) -> None:
+        """The sender is told that mail waits for longer than queue.delay_warning."""
+        line = f"{queue_id}: sender delay notification: {notice_id}"
+        self._write("delay_noticed", "bounce", line, queue_id=queue_id, notice_id=notice_id)
+
     def secured_to(self, relay: str, trust: str, tls: Tls) -> None:
         """STARTTLS to a next hop succeeded.  Untrusted: the certificate was not asked for; Verified: it is the one."""
         line = f"{trust} TLS connection established to {relay}: {tls.version} with cipher {tls.cipher}"

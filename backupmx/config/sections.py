@@ -339,6 +339,8 @@ class Queue(Section):
     """The first wait before another try."""
     retry_max: Seconds = 3600.0
     """The longest wait."""
+    delay_warning: Annotated[Seconds, Field(ge=0)] = 0.0
+    """Who sent mail that waits for so long is told, once, if SPF or DKIM stood for him; "0s": never."""
     min_free: Octets = 200 << 20
     """With less room than this on the disk new mail is refused with 452 4.3.1."""
 

@@ -26,10 +26,13 @@ from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.queue.wake import Ear
 from backupmx.recipients.lessons import Lessons
 from backupmx.recipients.store import Store, StoreTrouble
+from backupmx.relay import delay
+from backupmx.relay.returns import Returns
 from backupmx.relay.runner import Relay, RelaySettings
 from backupmx.route.tls_policy import TlsPolicies
 
 _TIDY_EVERY = 600.0
+_WARN_EVERY = 60.0
 
 
 def prepare(config: Config, journal: Journal) -> None:
@@ -83,6 +86,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
         helpers = [
             tasks.create_task(_listen(ear, relay)),
             tasks.create_task(_sweep_often(config, journal)),
+            tasks.create_task(_warn_often(queue, relay, journal)),
             tasks.create_task(publisher.run()),
             tasks.create_task(lessons.keep(store, journal.recipients_trouble)),
         ]
@@ -147,6 +151,17 @@ async def _sweep_often(config: Config, journal: Journal) -> None:
         await asyncio.sleep(_TIDY_EVERY)
 
 
+async def _warn_often(queue: SqliteQueue, relay: Relay, journal: Journal) -> None:
+    """Senders whose mail is late are told, by the routes and settings of now."""
+    returns = Returns()
+    while True:
+        try:
+            await delay.warn(queue, relay.routes, relay.settings, returns, journal, time.time())
+        except QueueTrouble as trouble:
+            journal.queue_trouble(f"delay warnings: {trouble}")
+        await asyncio.sleep(_WARN_EVERY)
+
+
 async def sum_and_sweep(queue: SqliteQueue, config: Config, journal: Journal) -> None:
     """Is everything that was ever accepted waiting, or has it its end?  If not the log names what is missing."""
     for sheet in await queue.account():
@@ -173,6 +188,7 @@ def relay_settings(config: Config, tls: TlsPolicies) -> RelaySettings:
         bind_address=relay.bind_address,
         timeouts=Timeouts(**relay.timeouts.model_dump()),
         lifetime=queue.lifetime,
+        delay_warning=queue.delay_warning,
         retry_min=queue.retry_min,
         retry_max=queue.retry_max,
         on_refusal=relay.on_refusal,

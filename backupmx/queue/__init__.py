@@ -9,6 +9,7 @@
     incoming    new entries             claims    leases on recipients
     outcomes    what became of them     orders    an operator's words, flush
     hops        next hops, reroute      listing   the queue a page at a time
+    delays      senders told of late mail
     pauses      domains not relayed     facts     what every process shares
     refusals    what primaries refused, by kind of reason
     ledger      the account of all mail audit     its sum, and a message's life

@@ -468,6 +468,13 @@ def new_id(now: float | None = None) -> str:
     )
 
 
+def id_prefix(time: float) -> str:
+    """What is less than every id of mail that came since then, and greater than every older one."""
+    rest, low = divmod(int(time), len(_PAIRS))
+    top, high = divmod(rest, len(_PAIRS))
+    return f"{_PAIRS[top]}{_PAIRS[high]}{_PAIRS[low]}"
+
+
 # Two digits at once: an id is made for every message.  Random digits have no z, which Postfix puts before the inode.
 _PAIRS = [a + b for a in _CONSONANTS for b in _CONSONANTS]
 _RANDOM_PAIRS = [a + b for a in _CONSONANTS[:-1] for b in _CONSONANTS[:-1]]

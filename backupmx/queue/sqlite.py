@@ -35,6 +35,7 @@ from backupmx.mail.message import Message
 from backupmx.queue import (
     audit,
     claims,
+    delays,
     facts,
     hops,
     incoming,
@@ -196,6 +197,15 @@ class SqliteQueue:
         settled = await self._writer.submit(work, outcomes.Settling(settlement, now, notice))
         await self._remove(settled.files)
         return bool(settled.gone)
+
+    async def late(self, before: float, limit: int) -> delays.Page:
+        """What waits since before this time, behind the mark; delays.py."""
+        return await self._reader.read(delays.late, before, limit)
+
+    async def warned(self, mark: str, notices: Mapping[str, NewEntry]) -> Sequence[str]:
+        """Put these notices, by the id of what they tell of, and set the mark.  -> of which messages one was put"""
+        packed = [(id, pack(notice)) for id, notice in notices.items()]
+        return list(await self._writer.submit(delays.WARNED_OF, delays.Warned(mark, packed)))
 
     async def give_back(self, claimed: Sequence[Claim]) -> None:
         if claimed:

@@ -8,12 +8,10 @@ A notice comes from the null sender, so it can never answer another one; whether
 a sender may be told at all: returns.py.  NOTIFY=NEVER, or NOTIFY without FAILURE, is
 honoured; so are ENVID and ORCPT, and RET=FULL up to 50,000 octets (Postfix:
 bounce_size_limit).  Who asked for NOTIFY=SUCCESS, and whose next hop knows no DSN,
-is told "relayed" (RFC 3461 5.2.2); where it does, the next hop tells.
+is told "relayed" (RFC 3461 5.2.2); where it does, the next hop tells.  Who is told of
+a delay: delay.py.
 
 Why only headers else?  A notice with somebody's whole spam in it is spam.
-
-BUGS
-    No notice of delay: NOTIFY=DELAY is passed on, never acted on.
 """
 
 import asyncio
@@ -41,7 +39,7 @@ _FULL_LIMIT = 50_000
 _RETURNED = "returned to its sender by the postmaster"
 
 Told = tuple[ClaimedRecipient, Outcome, str]
-"""A recipient of the notice's first part, and the Action: failed or relayed."""
+"""A recipient of the notice's first part, and the Action: failed, delayed or relayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,12 @@ def asked(claim: Claim, outcomes: Sequence[Outcome], relayed: Sequence[bool]) ->
     return told
 
 
-def notice(claim: Claim, told: Sequence[Told], hostname: str, next_hop: Callable[[str], str], now: float) -> NewEntry:
-    """The message that tells its sender."""
+def notice(
+    claim: Claim, told: Sequence[Told], hostname: str, next_hop: Callable[[str], str], now: float, *, until: float = 0.0
+) -> NewEntry:
+    """The message that tells its sender.  `until`: when what is delayed will be given up."""
     id = new_id(now)
-    message, utf8, eight = _message(id, claim, told, hostname, now)
+    message, utf8, eight = _message(id, claim, told, hostname, now, until)
     envelope = Envelope("", (Recipient(claim.sender),), "8BITMIME" if eight else "", smtputf8=utf8)
     recipients = (NewRecipient(claim.sender, next_hop(claim.sender)),)
     return NewEntry(id, now, envelope, recipients, message, message_id=f"<{id}@{hostname}>")
@@ -102,16 +102,39 @@ async def return_to_sender(
     return Returned(sum(len(claim.recipients) for claim in claims))
 
 
-def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: float) -> tuple[Message, bool, bool]:
+_WORDS = {
+    "failed": (
+        "Undelivered Mail Returned to Sender",
+        "I'm sorry to have to inform you that your message could not",
+        "be delivered to these recipients:",
+    ),
+    "delayed": (
+        "Delayed Mail (still being retried)",
+        "This is only a warning; you need not send your message again.",
+        "It has not been delivered yet, and will be tried until {until}, for:",
+    ),
+    "relayed": (
+        "Successful Mail Delivery Report",
+        "Your message was relayed to a mail server that does not send",
+        "delivery confirmations, for:",
+    ),
+}
+"""By Action, the gravest first: the subject, and what a person reads."""
+
+
+def _message(
+    id: str, claim: Claim, told: Sequence[Told], hostname: str, now: float, until: float
+) -> tuple[Message, bool, bool]:
     """-> (message, it needs SMTPUTF8, it has 8-bit octets)"""
-    failed = any(action == "failed" for *_, action in told)
+    gravest = next(action for action in _WORDS if any(action == one for *_, one in told))
+    subject, *opening = (words.format(until=formatdate(until, localtime=True)) for words in _WORDS[gravest])
     utf8 = not all(a.isascii() for a in (claim.sender, *(r.address for r, *_ in told)))
-    original, kind = _original(claim, failed)
+    original, kind = _original(claim, gravest == "failed")
     boundary = f"{id}/{hostname}"[:70].encode()  # RFC 2046 5.1.1
     status_kind = b"message/global-delivery-status" if utf8 else b"message/delivery-status"
     parts = [
-        (b"Notification", b"text/plain; charset=utf-8", _for_people(claim, told, hostname, failed)),
-        (b"Delivery report", status_kind, _status(claim, told, hostname, utf8)),
+        (b"Notification", b"text/plain; charset=utf-8", _for_people(claim, told, hostname, opening)),
+        (b"Delivery report", status_kind, _status(claim, told, hostname, utf8, until)),
         (b"Message" if kind.endswith((b"rfc822", b"global")) else b"Message headers", kind, original),
     ]
     body = b""
@@ -123,7 +146,7 @@ def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: fl
     headers = (
         f"Date: {formatdate(now, localtime=True)}",
         f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
-        f"Subject: {'Undelivered Mail Returned to Sender' if failed else 'Successful Mail Delivery Report'}",
+        f"Subject: {subject}",
         f"To: {claim.sender}",
         "Auto-Submitted: auto-replied",
         f"Message-ID: <{id}@{hostname}>",
@@ -134,20 +157,16 @@ def _message(id: str, claim: Claim, told: Sequence[Told], hostname: str, now: fl
     return Message(tuple(h.encode() for h in headers), (b"\r\n" + body,)), utf8, not body.isascii()
 
 
-def _for_people(claim: Claim, told: Sequence[Told], hostname: str, failed: bool) -> bytes:
-    lines = [f"This is the mail system at host {hostname}.", ""]
-    if failed:
-        lines += ["I'm sorry to have to inform you that your message could not", "be delivered to these recipients:"]
-    else:
-        lines += ["Your message was relayed to a mail server that does not send", "delivery confirmations, for:"]
+def _for_people(claim: Claim, told: Sequence[Told], hostname: str, opening: Sequence[str]) -> bytes:
+    lines = [f"This is the mail system at host {hostname}.", "", *opening]
     for recipient, outcome, action in told:
-        lines += ["", f"<{recipient.address}>: {'' if action == 'failed' else '(relayed) '}{outcome.reason}"]
+        lines += ["", f"<{recipient.address}>: {'(relayed) ' if action == 'relayed' else ''}{outcome.reason}"]
     lines += ["", f"The message was accepted here under the name {claim.id}.  Who writes to the postmaster"]
     lines += ["about it should include this report."]
     return _text(lines)
 
 
-def _status(claim: Claim, told: Sequence[Told], hostname: str, utf8: bool) -> bytes:
+def _status(claim: Claim, told: Sequence[Told], hostname: str, utf8: bool, until: float) -> bytes:
     """RFC 3464 is ASCII, RFC 6533 is not."""
     envid = [f"Original-Envelope-Id: {_xtext(claim.envid)}"] if claim.envid else []
     sender_kind = "rfc822" if claim.sender.isascii() else "utf-8"
@@ -158,6 +177,8 @@ def _status(claim: Claim, told: Sequence[Told], hostname: str, utf8: bool) -> by
     ]  # fmt: skip
     for recipient, outcome, action in told:
         lines += ["", *_group(recipient, outcome, action)]
+        if action == "delayed":
+            lines.append(f"Will-Retry-Until: {formatdate(until, localtime=True)}")
     return _text(lines, "utf-8" if utf8 else "ascii")
 
 

@@ -101,6 +101,14 @@ class Relay:
         self.wake()
 
     @property
+    def routes(self) -> Routes:
+        return self._means.routes
+
+    @property
+    def settings(self) -> RelaySettings:
+        return self._means.settings
+
+    @property
     def busy(self) -> bool:
         """An attempt, or the fetching of one, is under way."""
         return any(feed.busy for feed in self._feeds.values())

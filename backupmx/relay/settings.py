@@ -16,6 +16,8 @@ class RelaySettings:
     """Our address on outgoing connections, or two of both families; empty: the system's choice."""
     lifetime: float = 5 * 86400.0
     """Seconds until mail is given up (RFC 5321 4.5.4.1)."""
+    delay_warning: float = 0.0
+    """Seconds until the sender of mail that waits is told; 0: never (delay.py)."""
     retry_min: float = 300.0
     retry_max: float = 3600.0
     on_refusal: str = "hold"
