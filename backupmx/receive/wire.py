@@ -5,8 +5,7 @@
 
 A verb answers at once with its reply, or gives an awaitable when it has to
 wait (STARTTLS, the end of DATA).  While that runs, what the client sends is
-kept and not looked at.  What the verbs do is session.py's, what content is
-transfer.py's.
+kept and not looked at.  Verbs are session.py's, content is transfer.py's.
 
 What a client can do to us
     hang up             what runs for it goes on; its reply goes nowhere
