@@ -255,7 +255,7 @@ async def test_clients_that_come_and_go_at_once() -> None:
                 client.close()
         await (await door.connect()).close()
         await door.gone()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before  # what others left to the collector may have gone meanwhile
 
 
 async def test_starttls(tls: ServerTls, trust: ssl.SSLContext) -> None:
