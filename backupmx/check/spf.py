@@ -133,6 +133,20 @@ class _Query(spf.query):  # type: ignore[misc]
                 raise spf.PermError("too many void look-ups")
         return _as_pyspf(answer, qtype)
 
+    def validated_ptrs(self) -> list[str]:
+        """RFC 7208 5.5: with DNS trouble at the client's name nothing matches; at a name's addresses it is skipped."""
+        try:
+            names = self.dns_ptr(self.i)[: spf.MAX_PTR]
+        except spf.TempError:
+            return []
+        return [name for name in names if self._leads_back(name)]
+
+    def _leads_back(self, name: str) -> bool:
+        try:
+            return bool(self.cidrmatch(self.dns_a(name, self.A), self.cidrmax))
+        except spf.TempError:
+            return False
+
     def dns_spf(self, domain: str) -> str | None:
         record: str | None = super().dns_spf(domain)
         if record and (len(record) > _LONGEST_RECORD or any(len(t) > _LONGEST_TERM for t in record.split(" "))):
