@@ -141,13 +141,10 @@ def _count_flushed(db: Connection, told: Sequence[tuple[_Waiting, Outcome]]) -> 
     """What a flush waited for has had its try.  One glance when there was no flush."""
     if db.execute("SELECT 1 FROM flushing LIMIT 1").fetchone() is None:
         return
-    counts: Counter[tuple[int, str]] = Counter()
-    for one, outcome in told:
-        word = _COUNTED.get(outcome.state, "refused")
-        for (flush,) in db.execute(
-            "DELETE FROM flushing WHERE entry = ? AND n = ? RETURNING flush", (one.entry, one.n)
-        ).fetchall():
-            counts[flush, word] += 1
+    words = {(one.entry, one.n): _COUNTED.get(outcome.state, "refused") for one, outcome in told}
+    tried = "(entry, n) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
+    rows = db.execute(f"DELETE FROM flushing WHERE {tried} RETURNING entry, n, flush", (json.dumps([*words]),))  # noqa: S608
+    counts = Counter((flush, words[entry, n]) for entry, n, flush in rows.fetchall())
     for (flush, word), many in counts.items():
         db.execute(f"UPDATE flush SET {word} = {word} + ? WHERE key = ?", (many, flush))  # noqa: S608 one of three
 

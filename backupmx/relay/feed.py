@@ -28,6 +28,7 @@ Trouble
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -56,6 +57,7 @@ class Feed:
             self.ramp.revive()  # it had just come back when the last relay ended
         self._tasks = tasks
         self._hand: dict[asyncio.Task[None], Claim] = {}
+        self._ours: Counter[str] = Counter()  # queue ids of what is in hand: nearly every claim is of none of them
         self._moved = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -159,6 +161,8 @@ class Feed:
 
     def _not_in_hand(self, claim: Claim) -> Claim | None:
         """Without the recipients that an attempt of ours has already; None: it has them all."""
+        if claim.id not in self._ours:
+            return claim
         ours = {r.address for mine in self._hand.values() if mine.id == claim.id for r in mine.recipients}
         fresh = tuple(r for r in claim.recipients if r.address not in ours)
         return replace(claim, recipients=fresh) if fresh else None
@@ -194,10 +198,14 @@ class Feed:
             return
         task = self._tasks.create_task(self._attempt(claim))
         self._hand[task] = claim
+        self._ours[claim.id] += 1
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._hand[task]
+        claim = self._hand.pop(task)
+        self._ours[claim.id] -= 1
+        if not self._ours[claim.id]:
+            del self._ours[claim.id]
         self._moved.set()
 
     async def _pace(self) -> None:
