@@ -133,6 +133,8 @@ class Relay(Section):
     """Who gets notices of non-delivery: senders that SPF or DKIM stands for, or whoever is named as sender."""
     bounce_rate: Annotated[int, Field(ge=0)] = 20
     """Notices an hour to one sender domain; 0: no limit."""
+    digest_to: str = ""
+    """Who reads once a day what wants attention; empty: the postmaster; off: nobody."""
     recipient_delimiter: str = ""
     """What begins an address extension, user+ext: the characters; empty: nothing does, as with Postfix."""
     bind_address: str = ""
@@ -163,6 +165,14 @@ class Relay(Section):
     @classmethod
     def _domains(cls, value: dict[str, WhenUp]) -> dict[str, WhenUp]:
         return {domain.lower().rstrip("."): mode for domain, mode in value.items()}
+
+    @field_validator("digest_to")
+    @classmethod
+    def _reader(cls, value: str) -> str:
+        local, at, domain = value.rpartition("@")
+        if value and value != "off" and not (local and at and domain and value.isascii() and value.isprintable()):
+            raise ValueError("write an address, or off")
+        return value
 
     @field_validator("postmaster")
     @classmethod

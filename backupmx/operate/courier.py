@@ -17,7 +17,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.net.smtp import Timeouts
-from backupmx.operate import sources, tally
+from backupmx.operate import digest, sources, tally
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.entry import QueueTrouble
@@ -91,11 +91,14 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
             tasks.create_task(lessons.keep(store, journal.recipients_trouble)),
         ]
         syncing = tasks.create_task(sources.keep_synced(config, journal))
+        telling = tasks.create_task(digest.keep_telling(config, files.routes, journal, relay.wake))
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
                 syncing.cancel()
                 syncing = tasks.create_task(sources.keep_synced(config, journal))
+                telling.cancel()
+                telling = tasks.create_task(digest.keep_telling(config, files.routes, journal, relay.wake))
                 await relay.reload(files.routes, relay_settings(config, files.relay_tls))
                 journal.clear("reload")
                 journal.clear("loop")  # the new routes may lead elsewhere; if not, the next try says so again
@@ -103,7 +106,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
                 journal.reload_failed(trouble.errors)
             except QueueTrouble as trouble:
                 journal.reload_failed([f"waiting mail was not routed anew: {trouble}; reload again"])
-        for helper in (*helpers, syncing):
+        for helper in (*helpers, syncing, telling):
             helper.cancel()
         await relay.stop(config.smtp.stop_timeout)
     _last_lessons(lessons, store, journal)

@@ -11,7 +11,7 @@
     hops        next hops, reroute      listing   the queue a page at a time
     delays      senders told of late mail
     pauses      domains not relayed     facts     what every process shares
-    refusals    what primaries refused, by kind of reason
+    refusals    what primaries refused  once      our own mail that is put once
     ledger      the account of all mail audit     its sum, and a message's life
     stock       messages read back, verified, counted
     parcel      a message outside the queue: export, import

@@ -248,6 +248,18 @@ class HopState:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which a next hop was down."""
+
+    next_hop: str
+    began: float
+    ended: float | None
+    """None: it lasts."""
+    error: str
+    """What is the matter, while it lasts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A next hop that has something to do now."""
 

@@ -4,6 +4,7 @@ due, next_due       the relay's two questions, answered from one index
 hasten              what a next hop's failure put off is due now
 look_again          those that are down may be tried now
 states, set_states  up, down, since when: shared by all processes
+outages             when they were down
 page, move          every waiting recipient's next hop anew, a page at a time; not where a rule chose it
 unrouted            the same for those that were put by other routes
 """
@@ -12,12 +13,15 @@ import json
 from collections.abc import Mapping, Sequence
 
 from backupmx.queue.commit import Work
-from backupmx.queue.entry import UNROUTED, Due, HopState
+from backupmx.queue.entry import UNROUTED, Due, HopState, Outage
 from backupmx.queue.incoming import hop_keys
 from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
 from backupmx.queue.turns import FAR
 from backupmx.route.primaries import Offer
+
+_REMEMBERED = 7 * 86400.0
+"""Seconds until an outage is forgotten; the digest asks for those of a day."""
 
 
 def due(db: Connection, now: float) -> Sequence[Due]:
@@ -55,6 +59,8 @@ def states(db: Connection) -> Mapping[str, HopState]:
 def set_states(db: Connection, changed: Sequence[HopState]) -> Sequence[None]:
     for state in changed:
         key = hop_keys(db, [state.next_hop])[state.next_hop]
+        if state.up is not False:
+            _end_outage(db, key, state.since)
         db.execute(
             "UPDATE hop SET up = ?, since = ?, error = ?, probe_at = ?, failures = ?, successes = ?, addresses = ?"
             " WHERE key = ?",
@@ -78,6 +84,24 @@ def _hosts_text(state: HopState) -> str:
     offers = {offer.address: (offer.size, offer.smtputf8) for offer in state.offers}
     told = {address: offers.get(address) for address in state.addresses}
     return json.dumps(told) if told else ""
+
+
+def _end_outage(db: Connection, key: int, now: float) -> None:
+    """It was down, and is so no longer."""
+    (since,) = db.execute("SELECT CASE up WHEN 0 THEN since END FROM hop WHERE key = ?", (key,)).fetchone()
+    if since is not None:
+        db.execute("DELETE FROM outage WHERE ended < ?", (now - _REMEMBERED,))
+        db.execute("INSERT OR REPLACE INTO outage VALUES (?, ?, ?)", (key, since, now))
+
+
+def outages(db: Connection, since: float) -> Sequence[Outage]:
+    """Those that ended since or last, by next hop and time."""
+    rows = db.execute(
+        "SELECT h.name, o.began, o.ended, '' FROM outage o JOIN hop h ON h.key = o.hop WHERE o.ended >= ?"
+        " UNION ALL SELECT name, since, NULL, error FROM hop WHERE up = 0 ORDER BY 1, 2",
+        (since,),
+    )
+    return [Outage(*row) for row in rows.fetchall()]
 
 
 def hasten(db: Connection, asked: Sequence[tuple[str, float, int]]) -> Sequence[int]:

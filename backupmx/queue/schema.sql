@@ -1,5 +1,5 @@
--- The queue's tables, version 2 (PRAGMA user_version), as a new file gets them.  How a file of an older version
--- becomes one like it: from_1.sql, listed in schema.py.
+-- The queue's tables, version 3 (PRAGMA user_version), as a new file gets them.  How a file of an older version
+-- becomes one like it: from_1.sql, from_2.sql, listed in schema.py.
 
 -- One message, written once.  Small columns come first, so that a listing never reads a body.
 CREATE TABLE entry (
@@ -61,6 +61,14 @@ CREATE TABLE hop (
     successes INTEGER NOT NULL DEFAULT 0,
     addresses TEXT    NOT NULL DEFAULT ''  -- JSON: what it last resolved to, each with what it offers; '': nothing yet
 );
+
+-- When next hops were down, of the last days; an outage that lasts is `since` of its hop.
+CREATE TABLE outage (
+    hop   INTEGER NOT NULL,
+    began REAL    NOT NULL,            -- seconds since the epoch
+    ended REAL    NOT NULL,
+    PRIMARY KEY (hop, began)
+) WITHOUT ROWID;
 
 -- Flushes and the recipients that still have to get their try since.
 CREATE TABLE flush (

@@ -41,6 +41,7 @@ from backupmx.queue import (
     incoming,
     ledger,
     listing,
+    once,
     orders,
     outcomes,
     pauses,
@@ -56,6 +57,7 @@ from backupmx.queue.entry import (
     FlushProgress,
     HopState,
     NewEntry,
+    Outage,
     Paused,
     QueuedEntry,
     QueueFull,
@@ -185,6 +187,17 @@ class SqliteQueue:
         wish = claims.Take(text(id), text(address), now, now + lease, was)
         return await self._load(await self._writer.submit(claims.TAKE, wish))
 
+    async def put_once(self, fact: str, before: str, after: str, entry: NewEntry | None) -> bool:
+        """This small mail of our own (None: none) and the fact in one commit, if the fact is `before`."""
+        if entry is not None:
+            await self._require_room(entry.message, False)
+        packed = pack(entry) if entry is not None else None
+        return bool(await self._writer.submit(once.PUT_ONCE, once.Once(fact, before, after, packed)))
+
+    async def fact(self, name: str) -> str:
+        """ "": there is none of that name."""
+        return str((await self._reader.read(facts.facts)).get(name, ""))
+
     async def record(self, entry: NewEntry) -> None:
         await self._writer.submit(ledger.RECORD, entry)
 
@@ -233,6 +246,10 @@ class SqliteQueue:
 
     async def hop_states(self) -> Mapping[str, HopState]:
         return await self._reader.read(hops.states)
+
+    async def outages(self, since: float) -> Sequence[Outage]:
+        """When next hops were down: what ended since, and what lasts."""
+        return await self._reader.read(hops.outages, since)
 
     async def set_hop_state(self, state: HopState) -> None:
         await self._writer.submit(hops.SET_HOP, state)

@@ -5,7 +5,9 @@ The primary is a real Postfix that refuses one recipient for good, one for now, 
 
 import email
 import email.policy
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -217,3 +219,43 @@ def test_hold_and_release(mx: Appliance, choosy: Primary) -> None:
     assert mx.cli("queue", "delete", "--all").returncode == 2
     assert mx.cli("queue", "delete", "--all", "--yes").returncode == 0
     assert mx.queue() == []
+
+
+@pytest.mark.parametrize("mx", [{"relay": {"on_refusal": "bounce"}}], indirect=True)
+def test_no_second_notice(mx: Appliance, senders_mx: SmtpSink) -> None:
+    """Killed while it bounces, again and again: each sender has one notice, and the account balances."""
+    senders_mx.stop()  # so that notices wait while we die
+    sent = [send(mx.port, message(f"bounce {n}"), "gone@example.jp").queue_id for n in range(5)]
+    for _ in range(3):
+        mx.kill_all()
+        mx.start()
+        sent.append(send(mx.port, message("one more"), "gone@example.jp").queue_id)
+    eventually(lambda: not {one["queue_id"] for one in mx.queue()} & set(sent))
+    senders_mx.start()
+    assert mx.cli("flush").returncode == 0
+    mx.empty()
+    told = [_of(dump) for dump in senders_mx.messages()]
+    assert sorted(told) == sorted(sent)
+    assert mx.cli("ledger").returncode == 0
+
+
+def _of(dump: Dump) -> str:
+    """The queue id that a notice names."""
+    return dump.raw.partition(b"X-backupmx-Queue-ID: ")[2].split()[0].decode()
+
+
+def test_digest(mx: Appliance, choosy: Primary) -> None:
+    """What was refused is told to the postmaster by way of the primary, once, also when it is started again."""
+    sent = send(mx.port, message("to nobody"), "gone@example.jp")
+    mx.logged(rf"{sent.queue_id}: .*status=refused")
+    for _ in range(2):
+        mx.stop()
+        if not any("1 refused" in subject for subject in subjects(choosy)):
+            with closing(sqlite3.connect(mx.folder / "state" / "queue.db")) as db, db:
+                db.execute("UPDATE fact SET value = value - 172800 WHERE name = 'digest'")
+        mx.start()
+        eventually(lambda: any(f"{HOSTNAME}: 1 refused" in subject for subject in subjects(choosy)))
+    assert [subject for subject in subjects(choosy) if HOSTNAME in subject] == [f"{HOSTNAME}: 1 refused"]
+    (listed,) = [a for a in choosy.messages() if f"{HOSTNAME}: 1 refused" in a.values("Subject")]
+    assert (listed.recipient, listed.sender) == ("postmaster@example.jp", "")
+    assert b"1 =C3=97 unknown user" in listed.content or "1 × unknown user".encode() in listed.content
