@@ -68,7 +68,10 @@ def test_on_a_terminal() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ended_in_the_middle(number: signal.Signals, own_tmp: Path) -> None:
     """A demo that is told to stop takes its appliance, its servers and its folder along."""
-    process = subprocess.Popen([BACKUPMX, "demo", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [BACKUPMX, "demo", "--port", "0"], stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job of a shell may ignore it
+    )  # fmt: skip
     assert process.stdout
     port = int(re.search(r"127\.0\.0\.1:(\d+),", process.stdout.readline())[1])  # type: ignore[index]
     for line in process.stdout:
