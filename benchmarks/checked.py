@@ -35,7 +35,6 @@ import base64
 import json
 import os
 import platform
-import socket
 import subprocess
 import sys
 import tempfile
@@ -49,7 +48,7 @@ import dkim
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from benchmarks.servers import CONFIG, Ours, Server, Sink, Theirs, cpu, wait
+from benchmarks.servers import CONFIG, Ours, Server, Sink, Theirs, cpu, listens, quiet, wait
 from tests.neighbours.clamav_milter import clamav_milter
 from tests.neighbours.clamd import clamd
 from tests.neighbours.opendkim import opendkim
@@ -134,14 +133,12 @@ async def _says(reader: asyncio.StreamReader, code: bytes) -> None:
 
 def measure(server: Server, helpers: Sequence[int], sink: Sink, letters: Sequence[bytes]) -> tuple[float, float]:
     """-> (messages a second, CPU milliseconds a message)"""
-    sink.stop()
-    sink.start()
-    time.sleep(0.2)
+    sink.restart()
     used, began = _cpu(server, helpers), time.monotonic()
     asyncio.run(sent(server.port, letters))
     wait(lambda: sink.counted() >= len(letters))
     seconds = time.monotonic() - began
-    time.sleep(0.3)
+    quiet(server)
     return len(letters) / seconds, (_cpu(server, helpers) - used) / len(letters) * 1000
 
 
@@ -167,11 +164,6 @@ def _family(pids: Sequence[int]) -> list[int]:
             continue
         found.extend(int(child) for child in children if int(child) not in found)
     return found
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -207,7 +199,7 @@ def servers(letters: Letters) -> Iterator[tuple[dict[str, tuple[Server, list[int
         theirs = Theirs(stack, folder / "postfix", sinks["Postfix"].port, more, POLICYD.format(folder=folder))
         ours = Ours(folder / "ours", sinks["backupmx"].port, free_port(), OURS.replace("CLAMD", engine))
         stack.callback(ours.stop)
-        wait(lambda: _listens(ours.port), 60)
+        wait(lambda: listens(ours.port), 60)
         yield {"backupmx": (ours, []), "Postfix": (theirs, helpers)}, sinks
 
 
@@ -220,7 +212,7 @@ def prove(server: Server, port: int, letters: Letters, log: Path | None) -> None
         dump = Path(name) / "dump"
         sink = subprocess.Popen(["smtp-sink", "-u", "root", "-D", str(dump), f"127.0.0.1:{port}", "1000"])
         try:
-            time.sleep(0.3)
+            wait(lambda: listens(port))
             asyncio.run(sent(server.port, letters.some(1), 1))
             wait(lambda: dump.exists() and LINE.strip() in dump.read_bytes(), 30)
             text = (dump.read_text() + (log.read_text() if log else "")).lower()

@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.servers import RULES, Server, Sink, cpu, forget_peaks, machine, peak, send, servers, wait
+from benchmarks.servers import RULES, Server, Sink, cpu, forget_peaks, machine, peak, quiet, send, servers, wait
 
 LOADS = {
     "fresh": (["-s", "20", "-l", "4096"], 3000),
@@ -45,9 +45,8 @@ def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float
     if load == "flush":
         sink.stop()
         send(server, options, messages)
-        time.sleep(2)  # both find out that nobody is there
+        quiet(server)  # both find out that nobody is there
         sink.start()
-        time.sleep(0.2)
     already = sink.counted()
     forget_peaks(server)
     used, began = cpu(server), time.monotonic()
@@ -57,7 +56,7 @@ def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float
         send(server, options, messages)
     wait(lambda: sink.counted() >= already + messages)
     seconds = time.monotonic() - began
-    time.sleep(0.5)
+    quiet(server)
     return messages / seconds, (cpu(server) - used) / messages * 1000, peak(server)
 
 

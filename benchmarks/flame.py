@@ -19,7 +19,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -27,7 +26,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from benchmarks.servers import CONFIG, Ours, Sink, machine, send
+from benchmarks.servers import CONFIG, Ours, Sink, listens, machine, send, wait
 from tests.neighbours.unbound import free_port
 
 LOAD = ["-s", "20", "-l", "4096"]
@@ -127,7 +126,7 @@ def record(seconds: int) -> str:
         config = CONFIG.replace("[relay]", "workers = 1\n[relay]")
         server = Ours(folder / "backupmx", sink.port, free_port(), config=config)
         stack.callback(server.stop)
-        time.sleep(3)
+        wait(lambda: listens(server.port))
         send(server, LOAD, 500)
         worker = re.findall(r"started: worker 1, pid (\d+)", (folder / "backupmx" / "log").read_text())[-1]
         spy = subprocess.Popen(

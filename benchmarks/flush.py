@@ -33,7 +33,7 @@ from backupmx.queue.entry import NewEntry, NewRecipient, new_id
 from backupmx.queue.sqlite import open_queue
 from backupmx.route import transport_map
 from backupmx.route.routes import Routes
-from benchmarks.servers import RULES, Ours, Server, Sink, machine, send, servers, wait
+from benchmarks.servers import RULES, Ours, Server, Sink, machine, quiet, send, servers, wait
 from tests.neighbours.unbound import free_port
 
 LOADS = {"5,000 × 4 KB": (["-s", "20", "-l", "4096", "-d"], 5000), "200 × 1 MB": (["-s", "4", "-l", "1048576"], 200)}
@@ -60,9 +60,8 @@ def flushed(server: Server, sink: Sink, options: list[str], messages: int) -> fl
     """Seconds."""
     sink.stop()
     send(server, options, messages)
-    time.sleep(2)  # both find out that nobody is there
+    quiet(server)  # both find out that nobody is there
     sink.start()
-    time.sleep(0.2)
     began = time.monotonic()
     server.flush()
     wait(lambda: sink.counted() >= messages)
@@ -108,7 +107,6 @@ def measured(folder: Path, many: int) -> tuple[float, Long]:
     asyncio.run(seeded(state, many, f"example.jp smtp:[127.0.0.1]:{sink.port}\n"))
     put = many / (time.monotonic() - began)
     sink.start()
-    time.sleep(0.2)
     ours = Ours(state, sink.port, port)
     try:
         return put, long_queue(ours, sink, many)

@@ -28,7 +28,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from benchmarks.servers import CONFIG, Ours, Server, Sink, Theirs, machine
+from benchmarks.servers import CONFIG, Ours, Server, Sink, Theirs, listens, machine, quiet, wait
 from tests.neighbours.unbound import free_port
 
 SMTP = "connection_limit = 20000\n"
@@ -82,7 +82,7 @@ def cost(server: Server, count: int) -> float:
     """Octets for each of so many idle clients."""
     before = memory(server)
     clients = idle(server.port, count)
-    time.sleep(1)
+    quiet(server)
     each = (memory(server) - before) / count
     for client in clients:
         client.close()
@@ -105,7 +105,9 @@ def main() -> None:
         stack.callback(sink.stop)
         server = ours(folder, stack, sink.port)
         postfix = Theirs(stack, folder / "postfix", sink.port, more=POSTFIX)
-        time.sleep(3)
+        for one in (server, postfix):
+            wait(lambda port=one.port: listens(port))  # type: ignore[misc]
+            quiet(one)
         each = cost(server, given.connections)
         rate(server.port, given.messages)
         for _ in range(given.rounds):
@@ -114,7 +116,7 @@ def main() -> None:
             beside.append(rate(server.port, given.messages))
             for client in clients:
                 client.close()
-            time.sleep(1)
+            quiet(server)
         theirs = cost(postfix, 200)
     print(machine())
     print(f"{given.connections} idle connections, {given.rounds} rounds of {given.messages} messages")

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.rules import ABSENT, message
-from benchmarks.servers import RULES, Server, Sink, cpu, machine, send, servers, wait
+from benchmarks.servers import RULES, Server, Sink, cpu, machine, quiet, send, servers, wait
 
 FIRST, THOUSAND = "first user", "1,000 rules"
 WHO = ("backupmx", "Postfix")
@@ -38,7 +38,7 @@ def measure(server: Server, sink: Sink, source: list[str], messages: int) -> tup
     send(server, source, messages)
     wait(lambda: sink.counted() >= messages)
     seconds = time.monotonic() - began
-    time.sleep(0.3)
+    quiet(server)
     return messages / seconds, (cpu(server) - used) / messages * 1000
 
 

@@ -5,6 +5,7 @@ Not a question of its own: end_to_end, checked and rules_relay measure with it.
 
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -60,11 +61,12 @@ class Sink:
                 ["smtp-sink", "-u", "root", "-c", f"127.0.0.1:{self.port}", "1000"], stdout=counts, stderr=counts
             )
 
+        wait(lambda: listens(self.port))
+
     def restart(self) -> None:
         """It counts from nothing."""
         self.stop()
         self.start()
-        time.sleep(0.2)
 
     def stop(self) -> None:
         if self._process:
@@ -186,6 +188,20 @@ def wait(what: Callable[[], bool], patience: float = 300.0) -> None:
         time.sleep(0.01)
 
 
+def quiet(server: Server, patience: float = 10.0) -> None:
+    """Until it has used no CPU for a quarter of a second: what it does behind the last message belongs to that one."""
+    looks = [-1.0] * 25
+    until = time.monotonic() + patience
+    while time.monotonic() < until and looks[0] != cpu(server):
+        looks = [*looks[1:], cpu(server)]
+        time.sleep(0.01)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 def send(server: Server, options: list[str], messages: int) -> None:
     subprocess.run(
         ["smtp-source", *options, "-m", str(messages), "-f", "s@upstream.example", "-t", "u@example.jp",
@@ -214,7 +230,9 @@ def servers(tables: Mapping[str, Path]) -> Iterator[dict[tuple[str, str], tuple[
                     ours = Ours(place, sink.port, free_port(), rules=rules)
                     stack.callback(ours.stop)
                     running[who, table] = ours, sink
-        time.sleep(3)
+        for server, _ in running.values():
+            wait(lambda port=server.port: listens(port))  # type: ignore[misc]
+            quiet(server)
         yield running
 
 
