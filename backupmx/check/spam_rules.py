@@ -52,6 +52,8 @@ _MARKS = frozenset(("PREGREET", "PIPELINING"))
 _AT = re.compile(r"(>=|<=) *(-?\d{1,4})")
 _KEYS = _CONDITIONS | {"name", "score", "describe", "header"}
 _LONGEST = 4096
+_FAILED: Any = pcre2.error.__base__
+"""Whatever PCRE2 reports: here, that the limit was reached."""
 _LIMIT = b"(*LIMIT_MATCH=100000)(*LIMIT_DEPTH=1000)"
 
 
@@ -67,13 +69,13 @@ class Pattern:
         try:
             # Without the JIT compiler: it counts its steps too coarsely for a limit to be one.
             self._compiled = pcre2.compile(_LIMIT + text.encode("utf-8"), jit=False)
-        except pcre2.LibraryError as error:
+        except pcre2.error as error:
             raise ValueError(str(error)) from None
 
     def matches(self, value: bytes) -> bool:
         try:
             return self._compiled.search(value[:_LONGEST]) is not None
-        except pcre2.LibraryError:
+        except _FAILED:
             return False
 
 

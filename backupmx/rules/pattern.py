@@ -47,6 +47,8 @@ LIMIT = 1_000_000
 
 _CONTEXT = _cy.create_match_context()
 _match = _cy.match
+_FAILED: Any = _cy.PatternError.__base__
+"""Whatever PCRE2 reports; PatternError, a pattern that does not compile, is one of them."""
 
 # pcre2pattern(3) "Special start-of-pattern items": only these may stand before our limit.
 _VERBS = re.compile(
@@ -95,14 +97,14 @@ class Pattern:
         """Anywhere in the subject.  Raises NoAnswer."""
         try:
             return _match(self._code, subject, len(subject), 0, _CONTEXT, 0)[0] is not None
-        except _cy.LibraryError as error:
+        except _FAILED as error:
             return self._again(subject, error) is not None
 
     def captures(self, subject: bytes) -> tuple[bytes, ...] | None:
         """All groups, the whole match first; a group that took no part is empty.  Raises NoAnswer."""
         try:
             data = _match(self._code, subject, len(subject), 0, _CONTEXT, 0)[0]
-        except _cy.LibraryError as error:
+        except _FAILED as error:
             data = self._again(subject, error)
         if data is None:
             return None
@@ -116,7 +118,7 @@ class Pattern:
             self._slow = _compile(self._source, self.flags, jit=False)
         try:
             return _match(self._slow, subject, len(subject), 0, _CONTEXT, 0)[0]
-        except _cy.LibraryError as error:
+        except _FAILED as error:
             raise NoAnswer(str(error)) from None
 
     def enumerate(self, subject: bytes, ways: int, wanted: Callable[[tuple[tuple[int, int], ...]], bool]) -> None:
@@ -133,7 +135,7 @@ class Pattern:
         context = _cy.create_match_context(callout_function=seen)
         try:
             _match(self._code, subject, len(subject), 0, context, 0)
-        except _cy.LibraryError:
+        except _FAILED:
             pass  # the limit: what `wanted` has seen so far is the answer
 
 
@@ -162,12 +164,12 @@ def _as_ever(source: bytes, verbs: bytes) -> bytes:
 def _compile(source: bytes, flags: int, *, jit: bool) -> Any:
     try:
         code = _cy.compile(source, flags, _NEVER_BACKSLASH_C | _ALT_BSUX)
-    except _cy.LibraryError as error:
+    except _FAILED as error:
         # PCRE2's offset counts our limit too; its sentence alone says enough.
         raise PatternTrouble(str(error).partition("; ")[2] or str(error)) from None
     if jit:
         try:
             _cy.jit_compile(code)
-        except _cy.LibraryError:
+        except _FAILED:
             pass  # (*NO_JIT), \C in UTF: the interpreter answers, more slowly
     return code
