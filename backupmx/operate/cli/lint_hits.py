@@ -7,7 +7,6 @@ moved, because lines were put before it, keeps its count as long as its text
 stands in the file once; a rule that was edited begins anew.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from backupmx.config import Config, find, load
 from backupmx.journal import RULE_HITS
 from backupmx.operate import tally
 from backupmx.operate.cli.options import ago, write_json
-from backupmx.operate.identity import become_owner
+from backupmx.operate.identity import become_owner_of
 from backupmx.operate.tables import read_table
 from backupmx.operate.tally import Count, Tally
 from backupmx.rules.tables import Tables
@@ -43,7 +42,8 @@ def show(config_file: str | None, as_json: bool) -> None:
     """The whole of the command.  Raises ConfigTrouble, TableTrouble."""
     config = load(find(config_file))
     tables = _tables(config)
-    counted = _read(config)
+    become_owner_of(config.state_path(""))  # what SQLite makes beside the file must stay the appliance's
+    counted = tally.read(config)
     found = list(rows(tables, counted))
     now = time.time()
     for row in found:
@@ -83,15 +83,6 @@ def _tables(config: Config) -> Tables:
         rules.header_checks, rules.mime_header_checks, rules.nested_header_checks, rules.body_checks, rules.added,
     )  # fmt: skip
     return Tables(*(read_table(config.table(spec)) for spec in specs))
-
-
-def _read(config: Config) -> Tally:
-    try:
-        status = os.stat(tally.path(config))
-    except OSError:
-        return Tally()
-    become_owner(status.st_uid, status.st_gid)  # what SQLite makes beside the file must stay the appliance's
-    return tally.read(config)
 
 
 def _said(row: Row, now: float) -> str:
