@@ -1,5 +1,6 @@
 """Journey: what goes wrong while nobody looks is seen by `status`, and is gone when it is mended."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ def test_an_engine_that_is_away(serve: Serve, sink: SmtpSink) -> None:
     assert status(mx)["engines"] == []
 
 
+def metrics(mx: Appliance) -> str:
+    return mx.cli("metrics").stdout
+
+
 def test_hits_outlive_a_restart(serve: Serve, sink: SmtpSink) -> None:
     """Counts of two workers and two lives add up; a line that is put before the rules takes no count from them."""
     mx = serve(bound_to(["example.jp"], sink.port), header_checks=RULES, smtp={"workers": 2})
@@ -98,4 +103,8 @@ def test_hits_outlive_a_restart(serve: Serve, sink: SmtpSink) -> None:
     send(mx.port, message("unwanted"))
     eventually(lambda: hits(mx) == [0, 5, 4, 0])
     assert status(mx)["verdicts"] == {"reject": 5, "accept": 4}
+    told = re.findall(
+        r'^backupmx_rule_hits_total{line="(.)",rule="/.Subject: .*} ([0-9.]+)$', metrics(mx), re.MULTILINE
+    )
+    assert sorted(told) == [("1", "4.0"), ("2", "1.0")]
     assert mx.cli("lint", "--hits").stderr.startswith("4 rules, 2 of them never matched, counting since 20")
