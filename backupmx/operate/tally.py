@@ -168,6 +168,7 @@ class Publisher:
         self._written: dict[Key, int] = {}
         self._began = 0.0
         self._gone: set[int] = set()
+        self._ended = False
 
     async def run(self, every: float = EVERY) -> None:
         """Until cancelled."""
@@ -203,6 +204,9 @@ class Publisher:
     def _write(self, process: Process | None, counts: Mapping[Key, int], alone: bool = False) -> str:
         """-> what went wrong, a sentence, or "".  A writing that is under way is waited for."""
         with self._lock:
+            if self._ended:  # a writing that was under way and comes behind the last word knows less than that
+                return ""
+            self._ended = process is None
             try:
                 return self._transact(process, counts, alone)
             except sqlite3.Error as error:

@@ -156,7 +156,7 @@ def pretend(process: Process) -> None:
 def test_alarms_of_a_process_that_is_gone_vanish(tmp_path: Path, runs: Callable[[], Tally]) -> None:
     """Ended, died, or of an earlier life: nobody is alarmed by the dead."""
     supervisor, worker = Process(tmp_path, "supervisor"), Process(tmp_path)
-    for gone in (worker.publisher.end, lambda: supervisor.publisher.forget(999_999), supervisor.publisher.begin):
+    for gone in (lambda: supervisor.publisher.forget(999_999), supervisor.publisher.begin, worker.publisher.end):
         worker.journal.queue_trouble("disk on fire")
         if gone == worker.publisher.end:
             worker.publisher.publish()
@@ -199,6 +199,18 @@ async def test_publishing_beside_the_loop(tmp_path: Path, config: Config) -> Non
     task.cancel()
     process.publisher.end()
     assert [count.value for count in read(config).named(DELIVERIES)] == [200]
+
+
+def test_a_writing_that_comes_behind_the_last_word(tmp_path: Path, config: Config, runs: "Callable[[], Tally]") -> None:
+    """It takes back nothing of what was counted since, and the process does not come to life again."""
+    process = Process(tmp_path)
+    process.journal.delivered("QID", "u@example.jp", "p", 1.0, "2.0.0", "ok")
+    before = process.publisher._as_it_is(), process.journal.counts
+    process.journal.delivered("QID", "u@example.jp", "p", 1.0, "2.0.0", "ok")
+    process.publisher.end()
+    process.publisher._write(*before)
+    assert [count.value for count in runs().named(DELIVERIES)] == [2]
+    assert runs().processes == ()
 
 
 def hit(folder: Path, line: int, rule: str, times: int) -> None:
