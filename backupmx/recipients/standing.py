@@ -30,7 +30,7 @@ word is fresh (`Taught.fresh`); without an answer the older knowledge decides.
 Standards: Postfix ADDRESS_VERIFICATION_README for the ages of what was taught.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -107,13 +107,12 @@ class Knowledge:
     """The primary's words, when it refused."""
 
 
-def judge(lists: Iterable[ListState], listed: str, taught: Taught | None, asks: bool, now: float) -> Knowledge:
+def judge(lists: Sequence[ListState], listed: str, taught: Taught | None, asks: bool, now: float) -> Knowledge:
     """What all of it comes to.
 
     `lists`: those that speak for the address's domain.  `listed`: the one that has it, or "".
     `asks`: the primary may be asked about addresses of this domain.
     """
-    lists = tuple(lists)
     if listed:
         return Knowledge(Standing.LISTED, listed, next((one.synced for one in lists if one.name == listed), None))
     stale = next((one for one in lists if not one.fresh(now)), None)

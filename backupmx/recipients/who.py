@@ -23,6 +23,7 @@ _MOST_DOMAINS = 10_000
 """Relay domains may be all subdomains of one: what is remembered of them is bounded."""
 _STATES_FOR = 1.0
 """Seconds for which a list's age is not asked again."""
+_NO_STATES: Mapping[str, SourceState] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Recipients:
         self._lists = lists
         self._clock = clock
         self._sources_of: dict[str, Sequence[str]] = {}
+        self._lists_of: dict[str, tuple[Mapping[str, SourceState], Sequence[ListState]]] = {}
 
     def know(self, address: str) -> Knowledge:
         """What is known of an address of a domain of ours.  Raises StoreTrouble."""
@@ -79,7 +81,7 @@ class Recipients:
         unknown = lists.unknown_for.get(domain, lists.unknown)
         decision = decide(knowledge.standing, unknown, can_ask and asked, last_word=can_ask and last_word)
         if decision is Decision.ASK and self._store is not None:
-            taught = taught or self._store.word(keys)
+            taught = taught or self._store.find(keys, ()).taught
             if taught is not None and taught.fresh(self._clock()):
                 decision = Decision.ACCEPT if taught.exists else Decision.REJECT
         refresh = can_ask and asked and knowledge.standing is Standing.TAUGHT and decision is Decision.ACCEPT
@@ -90,10 +92,8 @@ class Recipients:
             for key in keys:
                 if line := known.source(key):
                     return Knowledge(Standing.LISTED, line, known.read_at), None
-        sources = self.sources_of(domain)
-        found = self._store.find(keys, sources) if self._store else NOTHING
-        lists = self.lists_of(sources)
-        return judge(lists, found.listed, found.taught, asked, self._clock()), found.taught
+        found = self._store.find(keys, self.sources_of(domain)) if self._store else NOTHING
+        return judge(self.lists_of(domain), found.listed, found.taught, asked, self._clock()), found.taught
 
     def keys(self, address: str) -> Sequence[str]:
         """Pure.  As the address may be listed, most exact first."""
@@ -112,11 +112,17 @@ class Recipients:
                 self._sources_of[domain] = names
         return names
 
-    def lists_of(self, sources: Sequence[str]) -> Sequence[ListState]:
-        """Those, with their age, and the file.  Raises StoreTrouble."""
-        states: Mapping[str, SourceState] = self._store.states(within=_STATES_FOR) if self._store and sources else {}
+    def lists_of(self, domain: str) -> Sequence[ListState]:
+        """The lists that speak for a domain of ours, with their age: the file, then those.  Raises StoreTrouble."""
+        sources = self.sources_of(domain)
+        states = self._store.states(within=_STATES_FOR) if self._store and sources else _NO_STATES
+        if (last := self._lists_of.get(domain)) is not None and last[0] is states:
+            return last[1]
         fetched = [
             ListState(name, states[name].synced if name in states else None, self._lists.max_age) for name in sources
         ]
         file = [ListState(self._known.name, self._known.read_at, 0.0)] if self._known else []
-        return [*file, *fetched]
+        lists = (*file, *fetched)
+        if len(self._lists_of) < _MOST_DOMAINS:
+            self._lists_of[domain] = states, lists
+        return lists

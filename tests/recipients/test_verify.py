@@ -55,7 +55,7 @@ class Scene:
         return Verify(Store(self.path), self.primary, VerifySettings(**settings), journal, lambda: self.now)
 
     def word(self, address: str) -> Taught | None:
-        return self.store.word((address,))
+        return self.store.find((address,), ()).taught
 
 
 @pytest.fixture

@@ -66,6 +66,24 @@ def test_a_list_that_became_stale(tmp_path: Path) -> None:
     assert recipients.know("x@example.jp") == Knowledge(Standing.UNSURE, "ldap", NOW - 8 * 86400)
 
 
+def test_a_list_that_is_fetched_again(store: Store) -> None:
+    """Its new age counts for addresses that were asked about before."""
+    store.replace("ldap", [], [], NOW - 8 * 86400)
+    recipients = who(store)
+    assert recipients.know("x@example.jp").standing is Standing.UNSURE
+    store.replace("ldap", [], [], NOW)
+    assert store.states()["ldap"].synced == NOW
+    assert recipients.know("x@example.jp") == Knowledge(Standing.ABSENT, "ldap", NOW)
+
+
+def test_the_most_exact_word_counts(store: Store) -> None:
+    """Of what a primary said of an address, without its extension, and of its whole domain."""
+    store.teach({"@taught.jp": Taught(True, NOW), "u@taught.jp": Taught(False, NOW, "550 5.1.1 who?")})
+    recipients = who(store, delimiter="+")
+    assert recipients.know("u+ext@taught.jp") == Knowledge(Standing.UNTAUGHT, "the primary", NOW, "550 5.1.1 who?")
+    assert recipients.know("v@taught.jp").standing is Standing.TAUGHT
+
+
 def test_a_list_that_was_never_fetched(tmp_path: Path) -> None:
     """Nobody can say yet."""
     assert who(Store(tmp_path / "recipients.db")).know("x@example.jp") == Knowledge(Standing.UNSURE, "ldap")

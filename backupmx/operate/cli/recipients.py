@@ -146,7 +146,7 @@ def overview(config: Config, known: Known | None, store: Store, wanted: list[str
     for domain in read_routes(config).relay_domains:
         if wanted and domain not in wanted:
             continue
-        sources = who.lists_of(who.sources_of(domain.lstrip(".")))
+        sources = who.lists_of(domain.lstrip("."))
         listed = {address for one in sources for address in _addresses(one.name, known, store)}
         asked = asked_for(config, domain.lstrip("."))
         standing = _of_unknown(all(one.fresh(now) for one in sources)) if sources else _of_nobody(asked)
