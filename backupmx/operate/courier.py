@@ -85,20 +85,27 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
         publisher = tally.Publisher(tally.path(config), "relay", journal)
         helpers = [
             tasks.create_task(_listen(ear, relay)),
-            tasks.create_task(_sweep_often(config, journal)),
             tasks.create_task(_warn_often(queue, relay, journal)),
             tasks.create_task(publisher.run()),
             tasks.create_task(lessons.keep(store, journal.recipients_trouble)),
         ]
-        syncing = tasks.create_task(sources.keep_synced(config, journal))
-        telling = tasks.create_task(digest.keep_telling(config, files.routes, journal, relay.wake))
+
+        def by_configuration() -> list[asyncio.Task[None]]:
+            """What goes by the configuration alone is begun anew with a new one."""
+            stories = (
+                _sweep_often(config, journal),
+                sources.keep_synced(config, journal),
+                digest.keep_telling(config, files.routes, journal, relay.wake),
+            )
+            return [tasks.create_task(story) for story in stories]
+
+        configured = by_configuration()
         while await told.word() == "reload":
             try:
                 config, files = read_all(config.path)
-                syncing.cancel()
-                syncing = tasks.create_task(sources.keep_synced(config, journal))
-                telling.cancel()
-                telling = tasks.create_task(digest.keep_telling(config, files.routes, journal, relay.wake))
+                for task in configured:
+                    task.cancel()
+                configured = by_configuration()
                 await relay.reload(files.routes, relay_settings(config, files.relay_tls))
                 journal.clear("reload")
                 journal.clear("loop")  # the new routes may lead elsewhere; if not, the next try says so again
@@ -106,7 +113,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
                 journal.reload_failed(trouble.errors)
             except QueueTrouble as trouble:
                 journal.reload_failed([f"waiting mail was not routed anew: {trouble}; reload again"])
-        for helper in (*helpers, syncing, telling):
+        for helper in (*helpers, *configured):
             helper.cancel()
         await relay.stop(config.smtp.stop_timeout)
     _last_lessons(lessons, store, journal)

@@ -162,3 +162,15 @@ def test_sigterm_and_a_child_that_hangs(serve: Serve, sink: SmtpSink) -> None:
     os.kill(mx.child("worker 1"), signal.SIGSTOP)
     assert mx.stop(timeout=20) == 0
     mx.logged(r"warning: worker 1 did not end in time and was killed")
+
+
+def test_sighup_a_shorter_quarantine(serve: Serve) -> None:
+    """[quarantine] follows a reload, and at once: what is too old by the new file goes."""
+    discard = "/^Subject: spam/ DISCARD\n"
+    mx = serve(bound_to(["example.jp"], free_port()), header_checks=discard, quarantine={"keep": "1h"})
+    assert send(mx.port, message("spam")).code == 250
+    assert len(mx.quarantine()) == 1
+    mx.settings["quarantine"] = {"keep": 0}
+    mx.write()
+    mx.reload()
+    eventually(lambda: not mx.quarantine())
