@@ -214,6 +214,13 @@ class Rules(Section):
         """The table for what checks and milters add."""
         return self.header_checks if self.milter_header_checks is None else self.milter_header_checks
 
+    @property
+    def specs(self) -> tuple[str, str, str, str, str]:
+        """All five: for header, mime, nested, body, and what is added."""
+        return (
+            self.header_checks, self.mime_header_checks, self.nested_header_checks, self.body_checks, self.added,
+        )  # fmt: skip
+
 
 class Virus(Section):
     """[checks.virus]"""

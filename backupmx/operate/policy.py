@@ -7,7 +7,7 @@ the configuration first and tells its errors in the same list.  `serve`, SIGHUP
 and `check config` all call it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -74,20 +74,12 @@ def read_policy(config: Config) -> Files:
             errors.append(f"{error.filename}: {error.strerror}")
         return instead
 
-    rules = config.rules
-
     def table(spec: str) -> Table:
         return attempt(lambda: read_table(config.table(spec)), EMPTY) if spec else EMPTY
 
-    tables = Tables(
-        header=table(rules.header_checks),
-        mime=table(rules.mime_header_checks),
-        nested=table(rules.nested_header_checks),
-        body=table(rules.body_checks),
-        milter=table(rules.added),
-    )
-    warnings = tuple(dict.fromkeys(_warnings(tables)))
-    if rules.strict:
+    tables = Tables(*map(table, config.rules.specs))
+    warnings = tables.warnings
+    if config.rules.strict:
         errors.extend(warnings)
     routes = attempt(lambda: read_routes(config), None)
     recipients = attempt(lambda: read_known(config), None)
@@ -174,8 +166,3 @@ def _without_type(spec: str) -> str:
 
 def _text(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def _warnings(tables: Tables) -> Iterator[str]:
-    for table in (tables.header, tables.mime, tables.nested, tables.body, tables.milter):
-        yield from table.warnings

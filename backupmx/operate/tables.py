@@ -12,10 +12,14 @@ What is wrong *inside* a table is no trouble here: it is in `Table.warnings`.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from backupmx.rules.syntax import Kind
 from backupmx.rules.table import EMPTY, Table, load
+from backupmx.rules.tables import Tables
+
+if TYPE_CHECKING:
+    from backupmx.config import Config
 
 _OTHER_KINDS = ("hash", "btree", "lmdb", "cdb", "dbm", "texthash", "inline", "static", "ldap", "mysql", "pgsql", "cidr")
 
@@ -41,6 +45,11 @@ def read_table(spec: str) -> Table:
         return load(Path(path).read_bytes(), path, kind)
     except OSError as error:
         raise TableTrouble(path, f"{error.strerror or error}: name a file that can be read") from None
+
+
+def read_tables(config: "Config") -> Tables:
+    """Those of [rules].  Raises TableTrouble."""
+    return Tables(*(read_table(config.table(spec)) for spec in config.rules.specs))
 
 
 def split(spec: str) -> tuple[Kind, str]:

@@ -39,6 +39,11 @@ class Tables:
         """Each table once."""
         return tuple(dict.fromkeys((self.header, self.mime, self.nested, self.body, self.milter)))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of all of them, each once: one file may be several tables."""
+        return tuple(dict.fromkeys(warning for table in self.every for warning in table.warnings))
+
     def rules(self) -> Iterator[tuple[Table, Rule]]:
         """Each rule that can take an action, of a file that is several tables once."""
         seen: set[tuple[str, int]] = set()

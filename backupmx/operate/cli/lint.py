@@ -68,13 +68,7 @@ def _configured(config_file: str | None) -> list[tuple[str, Role]]:
     from backupmx.config import find, load
 
     config = load(find(config_file))
-    rules = config.rules
-    specs: list[tuple[str, Role]] = [
-        (rules.header_checks, "header"),
-        (rules.mime_header_checks, "mime"),
-        (rules.nested_header_checks, "nested"),
-        (rules.body_checks, "body"),
-    ]
-    if rules.added != rules.header_checks:
-        specs.append((rules.added, "milter"))
-    return [(config.table(spec), role) for spec, role in specs if spec]
+    roles: tuple[Role, ...] = ("header", "mime", "nested", "body", "milter")
+    named = [(spec, role) for spec, role in zip(config.rules.specs, roles, strict=True) if spec]
+    header = config.rules.header_checks
+    return [(config.table(spec), role) for spec, role in named if (spec, role) != (header, "milter")]

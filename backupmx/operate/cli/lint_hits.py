@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from backupmx.config import Config, find, load
+from backupmx.config import find, load
 from backupmx.journal import RULE_HITS
 from backupmx.operate import tally
 from backupmx.operate.cli.options import ago, write_json
 from backupmx.operate.identity import become_owner_of
-from backupmx.operate.tables import read_table
+from backupmx.operate.tables import read_tables
 from backupmx.operate.tally import Count, Tally
 from backupmx.rules.tables import Tables
 
@@ -41,7 +41,7 @@ class Row:
 def show(config_file: str | None, as_json: bool) -> None:
     """The whole of the command.  Raises ConfigTrouble, TableTrouble."""
     config = load(find(config_file))
-    tables = _tables(config)
+    tables = read_tables(config)
     become_owner_of(config.state_path(""))  # what SQLite makes beside the file must stay the appliance's
     counted = tally.read(config)
     found = list(rows(tables, counted))
@@ -75,14 +75,6 @@ def rows(tables: Tables, counted: Tally) -> Iterator[Row]:
         last = max((count.last for count in counts), default=0.0)
         since = min((count.began for count in counts), default=0.0)
         yield Row(name, line, whole, sum(c.value for c in counts), int(last) or None, int(since) or None)
-
-
-def _tables(config: Config) -> Tables:
-    rules = config.rules
-    specs = (
-        rules.header_checks, rules.mime_header_checks, rules.nested_header_checks, rules.body_checks, rules.added,
-    )  # fmt: skip
-    return Tables(*(read_table(config.table(spec)) for spec in specs))
 
 
 def _said(row: Row, now: float) -> str:

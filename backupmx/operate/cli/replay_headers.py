@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from backupmx.mail.message import Content, canonical
-from backupmx.operate.tables import TableTrouble, read_table
+from backupmx.operate.tables import TableTrouble, read_table, read_tables
 from backupmx.rules.engine import Settings, Tables
 from backupmx.rules.replay import Replayed, as_diff, as_json, as_lines, differs, replay, same, sent_headers, shown, told
 
@@ -84,12 +84,7 @@ def _tables(specs: dict[str, str | None], config_file: str | None) -> Tables:
         return Tables(**{name: read_table(specs.get(name) or "") for name in _OPTIONS})
     from backupmx.config import find, load
 
-    config = load(find(config_file))
-    rules = config.rules
-    from_config = (
-        rules.header_checks, rules.mime_header_checks, rules.nested_header_checks, rules.body_checks, rules.added,
-    )  # fmt: skip
-    return Tables(**{name: read_table(config.table(spec)) for name, spec in zip(_OPTIONS, from_config, strict=True)})
+    return read_tables(load(find(config_file)))
 
 
 @dataclass
@@ -111,7 +106,7 @@ class _Run:
     fates: Counter[str] = field(default_factory=Counter)
 
     def all(self, files: Sequence[str]) -> None:
-        warnings = _warnings(self.tables)
+        warnings = self.tables.warnings
         if self.form != "json":
             for warning in warnings:
                 click.echo(f"warning: {warning}", err=True)
@@ -140,7 +135,7 @@ class _Run:
         if self.form == "json":
             answer = as_json(name, result, warnings)
             if then is not None and self.other is not None:
-                answer |= {"differs": changed, "against": as_json(name, then, _warnings(self.other))}
+                answer |= {"differs": changed, "against": as_json(name, then, self.other.warnings)}
             _say(json.dumps(answer))
             return
         if then is not None:
@@ -242,11 +237,6 @@ def whole(raw: bytes) -> bytes:
 def _as_added(header: str) -> bytes:
     """As a milter's: any line end is a fold's, and none stands at the end."""
     return canonical(header.encode("utf-8", "surrogateescape")).replace(b"\r\n", b"\n").rstrip(b"\n")
-
-
-def _warnings(tables: Tables) -> list[str]:
-    every = (tables.header, tables.mime, tables.nested, tables.body, tables.milter)
-    return list(dict.fromkeys(warning for table in every for warning in table.warnings))
 
 
 def _count(number: int, noun: str) -> str:
