@@ -157,6 +157,10 @@ class Relay(Section):
     up_after: Annotated[int, Field(ge=1, le=100)] = 3
     """So many answers in a row, 5 seconds apart, until a primary that was down counts as up."""
 
+    def mode_of(self, domain: str) -> WhenUp:
+        """For mail to this domain."""
+        return self.when_primary_up_for.get(domain, self.when_primary_up)
+
     def when_up(self, mode: WhenUp) -> bool:
         """This mode is anywhere."""
         return self.when_primary_up == mode or mode in self.when_primary_up_for.values()

@@ -204,8 +204,7 @@ async def _primaries(config: Config, files: Files) -> Primaries:
 def _primary(config: Config, files: Files, primaries: Primaries, recipient: str) -> str:
     if not files.routes.is_ours(recipient):
         return ""
-    hop, relay = files.routes.next_hop(recipient), config.relay
-    mode = relay.when_primary_up_for.get(domain_of(recipient), relay.when_primary_up)
+    hop, mode = files.routes.next_hop(recipient), config.relay.mode_of(domain_of(recipient))
     told = f"{hop} is {primaries.state(hop)}"
     return f"{told}; relay.when_primary_up = {mode}" if primaries.state(hop) is Standing.UP else told
 

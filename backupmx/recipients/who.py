@@ -49,6 +49,10 @@ class Lists:
         """A primary may be asked about addresses of this domain."""
         return self.verify_for.get(domain, self.verify)
 
+    def otherwise(self, domain: str) -> str:
+        """What becomes of addresses of this domain that are not known to exist: auto, accept, defer, reject."""
+        return self.unknown_for.get(domain, self.unknown)
+
 
 class Recipients:
     """Who exists, as far as we know.  Replaced as a whole by a reload."""
@@ -78,8 +82,9 @@ class Recipients:
         lists, keys, domain = self._lists, self.keys(address), domain_of(address)
         asked = lists.asked(domain)
         knowledge, taught = self._know(keys, domain, asked or last_word)
-        unknown = lists.unknown_for.get(domain, lists.unknown)
-        decision = decide(knowledge.standing, unknown, can_ask and asked, last_word=can_ask and last_word)
+        decision = decide(
+            knowledge.standing, lists.otherwise(domain), can_ask and asked, last_word=can_ask and last_word
+        )
         if decision is Decision.ASK and self._store is not None:
             taught = taught or self._store.find(keys, ()).taught
             if taught is not None and taught.fresh(self._clock()):

@@ -77,7 +77,7 @@ def nobody_knows(config: Config) -> list[str]:
         for domain in domains
         if not who.sources_of(domain)
         and not settings.asked(domain)
-        and settings.unknown_for.get(domain, settings.unknown) in ("auto", "accept")
+        and settings.otherwise(domain) in ("auto", "accept")
     ]
 
 

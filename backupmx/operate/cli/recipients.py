@@ -15,7 +15,7 @@ from backupmx.operate.cli.options import ago, config_option, json_option, load_c
 from backupmx.operate.identity import become_owner_of
 from backupmx.recipients.known import Known
 from backupmx.recipients.source import Source, SourceTrouble
-from backupmx.recipients.standing import Decision, Knowledge, Standing, decide
+from backupmx.recipients.standing import Decision, Knowledge, Standing, decide, judge
 from backupmx.recipients.store import FILE, Store, StoreTrouble
 from backupmx.recipients.sync import Difference, look, sync
 
@@ -140,47 +140,29 @@ def import_(name: str, file: TextIO, confirm: bool, config_file: str | None, as_
 def overview(config: Config, known: Known | None, store: Store, wanted: list[str]) -> Iterator[dict[str, object]]:
     """One object a relay domain: the sources that speak for it, their age, what happens to an unknown address."""
     from backupmx.operate.policy import read_routes
-    from backupmx.operate.sources import recipients
+    from backupmx.operate.sources import lists, recipients
 
-    now, who, states = time.time(), recipients(config, known, store), store.states()
+    now, who, states, settings = time.time(), recipients(config, known, store), store.states(), lists(config)
     for domain in read_routes(config).relay_domains:
         if wanted and domain not in wanted:
             continue
-        sources = who.lists_of(domain.lstrip("."))
+        name = domain.lstrip(".")
+        sources, asked = who.lists_of(name), settings.asked(name)
         listed = {address for one in sources for address in _addresses(one.name, known, store)}
-        asked = asked_for(config, domain.lstrip("."))
-        standing = _of_unknown(all(one.fresh(now) for one in sources)) if sources else _of_nobody(asked)
+        unknown = judge(sources, "", None, asked, now).standing
         yield {
             "domain": domain,
-            "known": sum(domain_of(address) == domain.lstrip(".") for address in listed),
-            "taught": sum(1 for _, one in store.taught(domain.lstrip(".")) if one.exists and one.stands(now)),
+            "known": sum(domain_of(address) == name for address in listed),
+            "taught": sum(1 for _, one in store.taught(name) if one.exists and one.stands(now)),
             "sources": [
                 {"name": one.name, "synced": one.synced and int(one.synced), "fresh": one.fresh(now),
                  "error": states[one.name].error if one.name in states else ""}
                 for one in sources
             ],
-            "unknown": decide(standing, unknown_for(config, domain.lstrip(".")), asked),
+            "unknown": decide(unknown, settings.otherwise(name), asked),
             "verify": asked,
-            "when_primary_up": config.relay.when_primary_up_for.get(domain.lstrip("."), config.relay.when_primary_up),
+            "when_primary_up": config.relay.mode_of(name),
         }  # fmt: skip
-
-
-def _of_unknown(fresh: bool) -> Standing:
-    return Standing.ABSENT if fresh else Standing.UNSURE
-
-
-def _of_nobody(asked: bool) -> Standing:
-    return Standing.UNSURE if asked else Standing.UNLISTED
-
-
-def asked_for(config: Config, domain: str) -> bool:
-    """recipients.verify for a domain."""
-    return config.recipients.verify_for.get(domain, config.recipients.verify)
-
-
-def unknown_for(config: Config, domain: str) -> str:
-    """recipients.unknown for a domain."""
-    return config.recipients.unknown_for.get(domain, config.recipients.unknown)
 
 
 def told(knowledge: Knowledge) -> str:
