@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 from backupmx.config import ConfigTrouble, load
 from backupmx.operate.cli import cli
 from backupmx.operate.cli.check import nobody_knows, stale_lists
+from backupmx.recipients.standing import Taught
+from backupmx.recipients.store import Store
 
 CONFIGURATION = """\
 hostname = "mx2.example.net"
@@ -68,6 +70,18 @@ def test_a_list_that_shrank(config: Path) -> None:
     assert says(config, "show", "u5@example.jp").exit_code == 0
     assert says(config, "sync", "--confirm", "hr").exit_code == 0
     assert says(config, "show", "u5@example.jp").exit_code == 1
+
+
+def test_what_strangers_say_is_harmless(config: Path) -> None:
+    """A primary's words and a program's cannot move the cursor of who reads them."""
+    with Store(config.parent / "recipients.db") as store:
+        store.teach({"x@open.jp": Taught(False, time.time(), "550 5.1.1 \x1b[2Jgone")})
+    write = config.read_text().replace('"open.jp" = "accept"', '"open.jp" = "auto"')
+    config.write_text(write.replace("print(open('people').read())", "import sys; sys.exit('\\\\x1b[2Jgone')"))
+    assert "550 5.1.1 \\x1b[2Jgone" in says(config, "show", "x@open.jp").stdout
+    assert "ended with status 1: \\x1b[2Jgone" in says(config, "sync").stderr
+    assert "; hr: " in says(config, "list", "example.jp").stdout
+    assert "\x1b" not in says(config, "list").stdout
 
 
 def test_import(config: Path) -> None:

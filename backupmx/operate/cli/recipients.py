@@ -11,7 +11,7 @@ import click
 from backupmx.config import Config, ConfigTrouble
 from backupmx.mail.address import Malformed, check, domain_of
 from backupmx.operate.cli.domains import folded, require_ours
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, write_json
+from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
 from backupmx.operate.identity import become_owner_of
 from backupmx.recipients.known import Known
 from backupmx.recipients.source import Source, SourceTrouble
@@ -86,7 +86,7 @@ def show(address: str, config_file: str | None, as_json: bool) -> None:
              "at": knowledge.at and int(knowledge.at), "said": knowledge.said, "decision": decision}
         )  # fmt: skip
     else:
-        click.echo(f"{address}: {told(knowledge)}; {_MEANS[decision]}")
+        say(f"{address}: {told(knowledge)}; {_MEANS[decision]}")
     sys.exit(0 if knowledge.standing.exists else 1)
 
 
@@ -180,19 +180,19 @@ def told(knowledge: Knowledge) -> str:
 
 
 def _print_domain(one: dict[str, object]) -> None:
-    click.echo(f"{one['domain']}: {one['known']} listed, {one['taught']} taken by the primary lately;"
+    say(f"{one['domain']}: {one['known']} listed, {one['taught']} taken by the primary lately;"
                f" an unknown address is {_MEANS[Decision(str(one['unknown']))]}")  # fmt: skip
     if one["when_primary_up"] != "accept":
-        click.echo(f"    while the primary is up: {_WHILE_UP[str(one['when_primary_up'])]}")
+        say(f"    while the primary is up: {_WHILE_UP[str(one['when_primary_up'])]}")
     sources = one["sources"]
     for source in sources if isinstance(sources, list) else ():
         age = f"{ago(time.time() - source['synced'])} old" if source["synced"] else "never fetched"
         stale = "" if source["fresh"] else ", STALE"
-        click.echo(f"    {source['name']}: {age}{stale}{'; ' + source['error'] if source['error'] else ''}")
+        say(f"    {source['name']}: {age}{stale}{'; ' + source['error'] if source['error'] else ''}")
     if not sources and one["verify"]:
-        click.echo("    no list; the primary is asked while it is not down")
+        say("    no list; the primary is asked while it is not down")
     elif not sources:
-        click.echo("    no source: name relay.relay_recipients or a [[recipients.source]]")
+        say("    no source: name relay.relay_recipients or a [[recipients.source]]")
 
 
 def _print_addresses(config: Config, known: Known | None, store: Store, wanted: list[str], as_json: bool) -> None:
@@ -204,7 +204,7 @@ def _print_addresses(config: Config, known: Known | None, store: Store, wanted: 
             if as_json:
                 write_json({"address": address, "source": name})
             else:
-                click.echo(address)
+                say(address)
 
 
 def _addresses(name: str, known: Known | None, store: Store) -> Iterator[str]:
@@ -222,7 +222,7 @@ def _each(config: Config, names: tuple[str, ...], as_json: bool, act: Act, *, sh
             try:
                 change = act(source, store)
             except SourceTrouble as trouble:
-                click.echo(f"backupmx: {trouble}", err=True)
+                say(f"backupmx: {trouble}", err=True)
                 status = 1
             else:
                 _print_change(source.name, change, as_json, shows)
@@ -236,14 +236,14 @@ def _print_change(name: str, change: Difference, as_json: bool, shows: bool) -> 
              "added": sorted(change.added), "removed": sorted(change.removed)}
         )  # fmt: skip
         return
-    click.echo(f"{name}: {change.after} addresses, {len(change.added)} new, {len(change.removed)} gone")
+    say(f"{name}: {change.after} addresses, {len(change.added)} new, {len(change.removed)} gone")
     if not shows:
         return
     for sign, addresses in (("+", change.added), ("-", change.removed)):
         for address in sorted(addresses)[:_SHOWN]:
-            click.echo(f"  {sign} {address}")
+            say(f"  {sign} {address}")
         if len(addresses) > _SHOWN:
-            click.echo(f"  {sign} and {len(addresses) - _SHOWN} more")
+            say(f"  {sign} and {len(addresses) - _SHOWN} more")
 
 
 def _named(config: Config, names: tuple[str, ...]) -> list[Source]:
@@ -251,10 +251,10 @@ def _named(config: Config, names: tuple[str, ...]) -> list[Source]:
 
     by_name = {source.name: source for source in sources(config)}
     if strange := [name for name in names if name not in by_name]:
-        click.echo(f"backupmx: no [[recipients.source]] is called {', '.join(strange)}", err=True)
+        say(f"backupmx: no [[recipients.source]] is called {', '.join(strange)}", err=True)
         sys.exit(1)
     if not names and not any(source.every for source in by_name.values()):
-        click.echo("backupmx: no [[recipients.source]] that can be fetched", err=True)
+        say("backupmx: no [[recipients.source]] that can be fetched", err=True)
     return [by_name[name] for name in names] or [source for source in by_name.values() if source.every]
 
 

@@ -91,7 +91,7 @@ def _print(
     now = time.time()
     click.echo(f"{config.hostname}: {'running' if running else 'NOT RUNNING'}")
     for said in health.lines(counted, now):
-        click.echo(f"  {said}")
+        say(f"  {said}")
     for hop in hops:
         since, oldest = hop["since"], hop["oldest"]
         age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
@@ -110,4 +110,4 @@ def _print(
     if quarantined:
         click.echo(f"  quarantine: {quarantined} recipients")
     for remark in (*remarks(config), *stale_lists(config, now)):
-        click.echo(f"  note: {remark}")
+        say(f"  note: {remark}")
