@@ -40,6 +40,7 @@ from backupmx.receive.assess import Assessed, assess
 from backupmx.receive.intake import destinations
 from backupmx.recipients.standing import Knowledge
 from backupmx.recipients.store import StoreTrouble
+from backupmx.recipients.who import Recipients
 from backupmx.route.primaries import Primaries, Standing
 from backupmx.rules.actions import Decision
 
@@ -127,11 +128,13 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
     journal = Journal(sink=lines.append, stamped=False)
     primaries = await _primaries(config, files)
     asking = verify(config, files, resolver, journal)
-    door = admission(config, files, sources.store(config), journal, lambda: primaries, asking, None)
+    store = sources.store(config)
+    door = admission(config, files, store, journal, lambda: primaries, asking, None)
     rules = policy(config, files, resolver, journal)
     envelope = _envelope(said, content, door, files.routes.postmaster or f"postmaster@{config.hostname}", assumed)
     client = await _client(said, resolver, assumed)
-    known = tuple(_known(config, files, address) for address in envelope.addresses)
+    who = sources.recipients(config, files.known, store)
+    known = tuple(_known(who, address) if files.routes.is_ours(address) else None for address in envelope.addresses)
     door_says = await at_the_door(config, files, resolver, primaries, client, envelope.sender)
     client, size = door_says.client, len(content.data)
     refusals = [
@@ -142,6 +145,7 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
     ]
     admitted = tuple(zip(envelope.addresses, refusals, strict=True))
     await asking.close()
+    store.close()
     lines.clear()
     taken = tuple(Recipient(address) for address, refusal in admitted if refusal is None)
     given = replace(envelope, recipients=taken or envelope.recipients)
@@ -173,12 +177,9 @@ async def _admitted(door: Admission, client: Client, sender: str, recipient: str
     return refusal if refusal is None or isinstance(refusal, Reply) else await refusal
 
 
-def _known(config: Config, files: Files, recipient: str) -> Knowledge | None:
-    if not files.routes.is_ours(recipient):
-        return None
+def _known(who: Recipients, recipient: str) -> Knowledge | None:
     try:
-        with sources.store(config) as store:
-            return sources.recipients(config, files.known, store).know(recipient)
+        return who.know(recipient)
     except StoreTrouble:
         return None
 
