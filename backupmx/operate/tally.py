@@ -227,9 +227,9 @@ class Publisher:
             db.execute("BEGIN IMMEDIATE")
             (began,) = db.execute("SELECT began FROM tally").fetchone()
             # Not the file we wrote before: it must hear of every rule again, though nothing matched since.
-            new = [key for key in counts if began != self._began or key not in self._written]
-            grown = [key for key in counts if counts[key] != self._written.get(key, 0)]
-            db.executemany(_ADD, (self._row(key, counts[key], now) for key in dict.fromkeys((*new, *grown))))
+            other = began != self._began
+            told = [key for key, count in counts.items() if other or count != self._written.get(key)]
+            db.executemany(_ADD, (self._row(key, counts[key], now) for key in told))
             gone = tuple(self._gone)
             db.executemany("DELETE FROM processes WHERE pid = ?", [(pid,) for pid in (os.getpid(), *gone)])
             if alone:
