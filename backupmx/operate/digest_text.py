@@ -6,7 +6,6 @@ Only what wants somebody's attention makes a digest; the size of the quarantine 
 not.  Strangers' words in it are escaped and cut.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -16,7 +15,7 @@ from email.utils import formatdate
 from backupmx.journal import Alarm
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
-from backupmx.operate.cli.options import ago, size
+from backupmx.operate.cli.options import ago, moment, size
 from backupmx.operate.cli.printable import printable
 from backupmx.queue.entry import NewEntry, NewRecipient, Outage, QueuedEntry, new_id
 from backupmx.queue.refusals import Group, line
@@ -78,9 +77,9 @@ def _subject(news: News) -> str:
 
 def text(news: News, hostname: str) -> list[str]:
     """Its lines."""
-    lines = [f"backupmx on {hostname}, from {_when(news.since)} to {_when(news.now)}."]
+    lines = [f"backupmx on {hostname}, from {moment(news.since)} to {moment(news.now)}."]
     if news.alarms:
-        lines += ["", "ALARMS", *(f"  since {_when(alarm.since)}: {_short(alarm.text)}" for alarm in news.alarms)]
+        lines += ["", "ALARMS", *(f"  since {moment(alarm.since)}: {_short(alarm.text)}" for alarm in news.alarms)]
     if news.outages:
         lines += ["", "PRIMARIES THAT WERE DOWN", *_down(news)]
     if news.refused:
@@ -97,7 +96,7 @@ def _down(news: News) -> Iterator[str]:
         seconds = sum((o.ended or news.now) - max(o.began, news.since) for o in those)
         times = f", {len(those)} times" if len(those) > 1 else ""
         last = those[-1]
-        now = f"; down since {_when(last.began)}: {_short(last.error)}" if last.ended is None else ""
+        now = f"; down since {moment(last.began)}: {_short(last.error)}" if last.ended is None else ""
         yield f"  {_short(next_hop)}: down for {ago(seconds)}{times}{now}"
 
 
@@ -128,7 +127,3 @@ def _unreturned(news: News) -> list[str]:
 def _short(words: str) -> str:
     words = printable(words)
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -17,7 +17,7 @@ import click
 from backupmx.config import find, load
 from backupmx.journal import RULE_HITS
 from backupmx.operate import tally
-from backupmx.operate.cli.options import ago, write_json
+from backupmx.operate.cli.options import ago, moment, write_json
 from backupmx.operate.identity import become_owner_of
 from backupmx.operate.tables import read_tables
 from backupmx.operate.tally import Count, Tally
@@ -55,7 +55,7 @@ def show(config_file: str | None, as_json: bool) -> None:
         click.echo(f"backupmx: {counted.trouble}", err=True)
     if not as_json:
         never = sum(1 for row in found if not row.hits)
-        since = f", counting since {_when(counted.began)}" if counted.began else ""
+        since = f", counting since {moment(counted.began)}" if counted.began else ""
         click.echo(f"{len(found)} rules, {never} of them never matched{since}", err=True)
 
 
@@ -81,9 +81,5 @@ def _said(row: Row, now: float) -> str:
     if row.since is None:
         return "not in force yet"
     if row.last is None:
-        return f"never since {_when(row.since)}"
+        return f"never since {moment(row.since)}"
     return f"{row.hits} {'hit' if row.hits == 1 else 'hits'}, last {ago(max(0.0, now - row.last))} ago"
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

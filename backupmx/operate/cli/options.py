@@ -1,6 +1,7 @@
 """options: what several commands have in common."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -60,6 +61,11 @@ def ago(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes}m"
     return f"{minutes}m" if minutes else f"{int(seconds)}s"
+
+
+def moment(seconds: float) -> str:
+    """Local time: "2026-11-24 12:20"."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def size(octets: int) -> str:
