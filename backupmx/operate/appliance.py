@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backupmx.config import Config, ConfigTrouble
+from backupmx.config.clients import ClientPolicy
 from backupmx.journal import Journal
 from backupmx.net.tls import kept
 from backupmx.operate import activation, courier, tally, worker
@@ -45,6 +46,8 @@ from backupmx.operate.ports import close, listening, shown
 from backupmx.receive.anvil import Anvil
 
 _SIGNALS = (*SIGNALS, signal.SIGCHLD)
+_FIXED = ("state_dir", "user", "smtp", "queue", "log")
+"""Sections and settings that a restart alone applies."""
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _GRACE = 5.0
@@ -253,5 +256,12 @@ def obstacles(config: Config, patience: float = 0.0) -> list[str]:
 
 
 def changed_sections(old: Config, new: Config) -> list[str]:
-    """Pure.  What a reload cannot apply, by name."""
-    return [name for name in ("state_dir", "user", "smtp", "queue", "log") if getattr(old, name) != getattr(new, name)]
+    """Pure.  What a reload cannot apply, by name.  What [smtp] holds against clients it can."""
+    was, now = (
+        {
+            **{name: getattr(config, name) for name in _FIXED},
+            "smtp": config.smtp.model_dump(exclude=set(ClientPolicy.model_fields)),
+        }
+        for config in (old, new)
+    )
+    return [name for name in _FIXED if was[name] != now[name]]

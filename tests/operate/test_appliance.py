@@ -22,10 +22,11 @@ PATH = Path("/etc/backupmx/backupmx.toml")
         ('on_refusal = "bounce"\n[checks]\ndeadline = "5s"\n[rules]\nstrict = false\n', []),
         ("[smtp]\nworkers = 7\n[queue]\nmin_free = 1\n", ["smtp", "queue"]),
         ('[log]\nformat = "json"\n', ["log"]),
+        ('[smtp]\nclient_access = "clients"\npregreet = "score"\n', []),
     ],
 )
 def test_what_a_reload_cannot_apply(more: str, fixed: list[str]) -> None:
-    """Ports, queue and log want a restart; rules, routes and checks do not."""
+    """Ports, queue and log want a restart; rules, routes, checks and the client policy do not."""
     assert changed_sections(parse(TEXT, PATH), parse(TEXT + more, PATH)) == fixed
 
 
