@@ -82,6 +82,13 @@ def test_paths_stand_beside_the_file() -> None:
     assert config.queue_store == "sqlite:/var/spool/backupmx/queue.db"
 
 
+def test_the_queue_is_a_file() -> None:
+    """Another kind of store is told with all other errors, and what to write."""
+    told = errors(SMALLEST + 'postmaster = "x"\n[queue]\nstore = "postgres://x"\n')
+    assert [error.partition(": ")[0] for error in told] == ["relay.postmaster", "queue.store"]
+    assert 'write "sqlite:FILE"' in told[1]
+
+
 def test_added_headers_meet_header_checks_by_default() -> None:
     """milter_header_checks left out is the header_checks table; "" is none."""
     shared = parse(SMALLEST + '[rules]\nheader_checks = "h"\n', HERE)

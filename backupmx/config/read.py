@@ -2,8 +2,7 @@
 
 `load(path)` gives a frozen tree, or raises ConfigTrouble with every error at
 once: file, key, what is wrong, what to write instead.  Unknown keys are
-errors, with "did you mean".  What a later version will do is refused as such:
-a setting that is silently without effect is worse than none.
+errors, with "did you mean".
 """
 
 import difflib
@@ -31,13 +30,10 @@ def _checked(values: Mapping[str, Any], path: Path) -> Config:
     if "path" in values:
         raise ConfigTrouble([f"{path}: path: unknown key"])
     try:
-        config = Config.model_validate({**values, "path": path.absolute()})
+        return Config.model_validate({**values, "path": path.absolute()})
     except ValidationError as error:
         rest = _without(error, values, path)
         raise ConfigTrouble([f"{path}: {sentence}" for sentence in _sentences(error)], rest) from None
-    if errors := list(_not_in_this_version(config)):
-        raise ConfigTrouble([f"{path}: {error}" for error in errors], config)
-    return config
 
 
 def _without(error: ValidationError, values: Mapping[str, Any], path: Path) -> Config | None:
@@ -75,9 +71,3 @@ def _did_you_mean(place: tuple[int | str, ...]) -> str:
             section = next(iter(getattr(annotation, "__args__", ())), annotation)  # tuple[Milter, ...]
     close = difflib.get_close_matches(str(place[-1]), section.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close and close[0] != "path" else ""
-
-
-def _not_in_this_version(config: Config) -> Iterator[str]:
-    """Settings of the public interface that this version cannot honour yet: said, not ignored."""
-    if not config.queue.store.startswith("sqlite:"):
-        yield 'queue.store: write "sqlite:FILE"'

@@ -365,6 +365,13 @@ class Queue(Section):
     min_free: Octets = 200 << 20
     """With less room than this on the disk new mail is refused with 452 4.3.1."""
 
+    @field_validator("store")
+    @classmethod
+    def _kind(cls, value: str) -> str:
+        if not value.startswith("sqlite:"):
+            raise ValueError('write "sqlite:FILE"')
+        return value
+
 
 class Quarantine(Section):
     """[quarantine]: what a rule discarded."""
