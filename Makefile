@@ -8,7 +8,7 @@
 
 PYTHON = python3
 BIN = .venv/bin
-BENCH = rules rules_relay checks smtp idle flame queue flush relay end_to_end
+BENCH = rules rules_relay checks smtp idle flame queue flush relay recipients end_to_end
 # Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
 DEBIAN = bind9-dnsutils clamav-daemon clamav-milter clamdscan opendkim opendkim-tools libldap2-dev libsasl2-dev postfix \
 	postfix-pcre rspamd slapd spamass-milter spamassassin spamd strace swaks unbound

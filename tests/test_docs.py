@@ -1,12 +1,14 @@
 """What an operator can type or set has its sentence in docs/."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import click
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from backupmx.config import Config
 from backupmx.operate.cli import cli
@@ -46,6 +48,34 @@ def test_every_setting_has_its_row(key: str) -> None:
     rows = re.findall(rf"^\| `{re.escape(key)}` \| (.+) \| (.+) \|$", PAGES["configuration.md"], re.MULTILINE)
     assert len(rows) == 1
     assert len(rows[0][1]) > 10
+
+
+IN_WORDS = {
+    "state_dir": "the file's directory",
+    "rules.milter_header_checks": "the header_checks table",
+    "checks.spam.required_score_for": "none",
+}
+
+
+@pytest.mark.parametrize("key", sorted(keys(Config)))
+def test_every_default_is_as_it_says(key: str) -> None:
+    """The default that docs/configuration.md gives is the one of a file without the key."""
+    (said,) = re.findall(rf"^\| `{re.escape(key)}` \| (.+?) \|", PAGES["configuration.md"], re.MULTILINE)
+    *sections, name = key.split(".")
+    model: type[BaseModel] = Config
+    for section in sections:
+        annotation = model.model_fields[section].annotation
+        model = next(iter(getattr(annotation, "__args__", ())), annotation)
+    field = model.model_fields[name]
+    if field.is_required():
+        assert said == "none"
+    elif key in IN_WORDS:
+        assert said == IN_WORDS[key]
+    else:
+        read = TypeAdapter(Annotated[field.annotation, *field.metadata, key])
+        assert read.validate_python(tomllib.loads(f"x = {said.strip('`')}")["x"]) == field.get_default(
+            call_default_factory=True
+        )
 
 
 def test_no_row_for_a_setting_that_is_not() -> None:
