@@ -7,8 +7,9 @@ import click
 
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.cli.verbs import Verb, entries, run_verb, unknown
-from backupmx.queue.entry import QUARANTINE, VIRUS, QueuedEntry, State
+from backupmx.operate.cli.verbs import run_verb, unknown
+from backupmx.operate.desk import FORGET, FREE, FREE_BY_FORCE, entries
+from backupmx.queue.entry import QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
 
 
@@ -93,13 +94,7 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
 @config_option
 def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
     """Remove it for good."""
-    run_verb(
-        Verb("delete", tuple(QUARANTINE), State.DELETED, "deleted", destroys=True, quarantine=True),
-        ids,
-        everything,
-        yes,
-        config_file,
-    )
+    run_verb(FORGET, ids, everything, yes, config_file)
 
 
 @command.command("release")
@@ -108,7 +103,4 @@ def delete(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str |
 @config_option
 def release(ids: tuple[str, ...], force: bool, config_file: str | None) -> None:
     """Relay it after all; the rule that took it is not asked again."""
-    verb = Verb(
-        "release", tuple(QUARANTINE), State.QUEUED, "released", quarantine=True, refuses=() if force else (VIRUS,)
-    )
-    run_verb(verb, ids, False, False, config_file)
+    run_verb(FREE_BY_FORCE if force else FREE, ids, False, False, config_file)

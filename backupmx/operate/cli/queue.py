@@ -6,53 +6,37 @@ wants an ID, or `--all --yes`.
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
-from backupmx.mail.address import domain_of
 from backupmx.operate.cli import queue_export, queue_import, queue_return, refused
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.cli.refused import changing, chosen, groups, run
-from backupmx.operate.cli.refused import entries as entries_of
+from backupmx.operate.cli.refused import chosen, run
 from backupmx.operate.cli.refused import show as show_groups
-from backupmx.operate.cli.verbs import MOVING, WAITING, Verb, entries, run_verb, unknown
-from backupmx.queue.entry import HopState, Queue, QueuedEntry, QueuedRecipient, State
+from backupmx.operate.cli.verbs import run_verb, unknown
+from backupmx.operate.desk import (
+    DELETE,
+    HOLD,
+    RELEASE,
+    RETRY,
+    WAITING,
+    Verb,
+    entries,
+    queue_name,
+    why_and_when,
+)
+from backupmx.operate.groups import changing, groups
+from backupmx.operate.groups import entries as entries_of
+from backupmx.queue.entry import HopState, Queue, QueuedEntry, State
 from backupmx.queue.refusals import kind_of
 from backupmx.queue.sqlite import SqliteQueue
-
-_NAMES = {State.QUEUED: "incoming", State.DEFERRED: "deferred", State.HELD: "hold", State.REFUSED: "refused"}
 
 
 @click.group("queue")
 def command() -> None:
     """What waits, and what to do with it.  An ID is a message's; ID:ADDRESS is one recipient of it."""
-
-
-def queue_name(recipients: Iterable[QueuedRecipient]) -> str:
-    """Pure.  Postfix's name for where an entry is: active while an attempt has it, then the worst first."""
-    states = list(recipients)
-    if any(r.leased for r in states):
-        return "active"
-    for state in (State.REFUSED, State.HELD, State.DEFERRED):
-        if any(r.state is state for r in states):
-            return _NAMES[state]
-    return "incoming"
-
-
-def why_and_when(entry: QueuedEntry, recipient: QueuedRecipient, hops: Mapping[str, HopState]) -> tuple[str, float]:
-    """Pure.  Why it waits and when it is tried next.
-
-    Of what waits for a next hop that is down only a few messages are tried; for the others its error is the reason.
-    """
-    if recipient.paused and recipient.state in (State.QUEUED, State.DEFERRED):
-        words = f"{domain_of(recipient.address)} is paused"
-        return f"{words}; last: {recipient.reason}" if recipient.reason else words, 0.0
-    hop = hops.get(recipient.next_hop)
-    if recipient.state not in MOVING or recipient.state is State.REFUSED or hop is None or hop.up is not False:
-        return recipient.reason or entry.reason, recipient.next_attempt
-    return recipient.reason or entry.reason or hop.error, max(recipient.next_attempt, hop.probe_at)
 
 
 def as_object(entry: QueuedEntry, hops: Mapping[str, HopState]) -> dict[str, object]:
@@ -183,10 +167,10 @@ def _group_verb(verb: Verb, help: str) -> None:
         run_verb(verb, ids, everything, yes, config_file)
 
 
-_verb(Verb("hold", MOVING, State.HELD, "held"), "Keep it until it is released.")
-_verb(Verb("release", (State.HELD, State.REFUSED), State.QUEUED, "released"), "What was held or refused may go.")
-_group_verb(Verb("retry", MOVING, State.QUEUED, "due now"), "Try it now.")
-_group_verb(Verb("delete", WAITING, State.DELETED, "deleted", destroys=True), "Remove it. The sender is not told.")
+_verb(HOLD, "Keep it until it is released.")
+_verb(RELEASE, "What was held or refused may go.")
+_group_verb(RETRY, "Try it now.")
+_group_verb(DELETE, "Remove it. The sender is not told.")
 
 
 @command.command("check")

@@ -19,7 +19,8 @@ from backupmx.config import Config
 from backupmx.mail.message import Buffer, Message
 from backupmx.operate.cli.options import config_option, load_config, say
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.cli.verbs import entries, unknown
+from backupmx.operate.cli.verbs import unknown
+from backupmx.operate.desk import entries
 from backupmx.queue.bodies import sync_folder
 from backupmx.queue.parcel import Parcel
 from backupmx.queue.sqlite import SqliteQueue

@@ -15,14 +15,10 @@ from backupmx.operate.cli import refused
 from backupmx.operate.cli.options import config_option, load_config, say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import chosen, run
-from backupmx.operate.cli.verbs import WAITING, split, unknown
+from backupmx.operate.cli.verbs import split, unknown
+from backupmx.operate.desk import RETURNABLE, give_back
 from backupmx.queue.entry import QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
-from backupmx.relay.returns import UNVOUCHED
-
-_STATES = frozenset({*WAITING, State.UNRETURNED})
-_FORCE = "a notice may go to somebody who wrote nothing; --force if you know better, else delete it"
-_NEVER = "release it or delete it"
 
 
 @click.command("return")
@@ -44,7 +40,7 @@ def command(
         run(choice, "return", "returned", yes, config, desk.give_group_back, time.time())
 
     async def work(queue: SqliteQueue) -> bool:
-        return all([await desk.give_back(queue, target, _STATES) for target in ids])
+        return all([await desk.give_back(queue, target, RETURNABLE) for target in ids])
 
     sys.exit(0 if with_queue(config, work) else 1)
 
@@ -60,17 +56,14 @@ class Desk:
 
     async def give_back(self, queue: SqliteQueue, target: str, states: frozenset[State]) -> int:
         """ID or ID:ADDRESS.  Says what came of it.  -> how many recipients"""
-        from backupmx.relay.bounce import return_to_sender
-
         id, address = split(target)
-        done = await return_to_sender(
-            queue, id, address, self._routes.next_hop, self._hostname, time.time(),
-            bounce_to=self._bounce_to, states=states,
-        )  # fmt: skip
+        done = await give_back(
+            queue, self._routes, self._hostname, id, address, bounce_to=self._bounce_to, states=states
+        )
         if done.many:
             say(f"{target}: returned")
         elif done.why:
-            say(f"backupmx: {target}: {done.why}: {_FORCE if done.why == UNVOUCHED else _NEVER}", err=True)
+            say(f"backupmx: {target}: {done.why}", err=True)
         else:
             unknown(target)
         return done.many

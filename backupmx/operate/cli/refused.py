@@ -4,10 +4,8 @@ A group is named by its next hop, or its host alone, and a kind of reason.  What
 verb would do is shown; it is done with --yes.
 """
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -16,17 +14,11 @@ import click
 from backupmx.config import Config
 from backupmx.operate.cli.options import ago, say
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.queue.entry import QueuedEntry, QueuedRecipient, State
-from backupmx.queue.refusals import Group, Kind, is_named, kind_of, line
+from backupmx.operate.groups import ANY, Act, Choice, act_on_all, groups
+from backupmx.queue.refusals import Group, Kind, line
 from backupmx.queue.sqlite import SqliteQueue
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-Act = Callable[[SqliteQueue, QueuedEntry], Awaitable[int]]
-"""What is done with the refused recipients of one message.  -> how many it was done to"""
-
-_PAGE = 500
-_ANY = "*"
 
 
 def group_options(command: F) -> F:
@@ -35,31 +27,12 @@ def group_options(command: F) -> F:
     for option in (
         click.option("--reason", metavar="KIND", type=kinds, help=f"With --refused: {', '.join(Kind)}."),
         click.option(
-            "--refused", is_flag=False, flag_value=_ANY, metavar="[NEXTHOP]",
+            "--refused", is_flag=False, flag_value=ANY, metavar="[NEXTHOP]",
             help="What primaries refused, or this one.",
         ),
     ):  # fmt: skip
         command = option(command)
     return command
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which of the groups."""
-
-    next_hop: str
-    kind: str | None
-
-    def takes(self, next_hop: str, kind: Kind) -> bool:
-        named = self.next_hop == _ANY or is_named(next_hop, self.next_hop)
-        return named and self.kind in (None, kind)
-
-    def has(self, recipient: QueuedRecipient) -> bool:
-        return recipient.state is State.REFUSED and self.takes(recipient.next_hop, kind_of(recipient.reason))
-
-    def of(self, entry: QueuedEntry) -> QueuedEntry:
-        """With these recipients alone."""
-        return replace(entry, recipients=tuple(r for r in entry.recipients if self.has(r)))
 
 
 def chosen(refused: str | None, reason: str | None, ids: Sequence[str] = (), everything: bool = False) -> Choice | None:
@@ -71,20 +44,6 @@ def chosen(refused: str | None, reason: str | None, ids: Sequence[str] = (), eve
     if ids or everything:
         raise click.UsageError("--refused names its mail itself: no IDs, no --all")
     return Choice(refused, reason)
-
-
-async def groups(queue: SqliteQueue, choice: Choice) -> list[Group]:
-    return [group for group in await queue.refusals() if choice.takes(group.next_hop, group.kind)]
-
-
-async def entries(queue: SqliteQueue, choice: Choice) -> AsyncIterator[QueuedEntry]:
-    """Messages with the recipients that are chosen, oldest first."""
-    after = ""
-    while page := await queue.refused(after=after, limit=_PAGE):
-        for entry in page:
-            if (only := choice.of(entry)).recipients:
-                yield only
-        after = page[-1].id
 
 
 def by_hop(groups: Iterable[Group]) -> Iterator[tuple[str, list[Group]]]:
@@ -124,35 +83,8 @@ def run(choice: Choice, name: str, past: str, yes: bool, config: Config, act: Ac
         if not yes:
             say(f"Would {name} {many} recipient{'s' if many != 1 else ''}: add --yes")
             return False
-        done = await _act_on_all(queue, choice, act)
+        done = await act_on_all(queue, choice, act)
         say(f"{done} recipient{'s' if done != 1 else ''} {past}{f', {many - done} not' if done < many else ''}")
         return done >= many
 
     sys.exit(0 if with_queue(config, work) else 1)
-
-
-async def _act_on_all(queue: SqliteQueue, choice: Choice, act: Act) -> int:
-    """A page together: its commits gather."""
-    done = 0
-    page: list[QueuedEntry] = []
-    async for entry in entries(queue, choice):
-        page.append(entry)
-        if len(page) == _PAGE:
-            done += sum(await asyncio.gather(*(act(queue, one) for one in page)))
-            page.clear()
-    return done + sum(await asyncio.gather(*(act(queue, one) for one in page)))
-
-
-def changing(state: State, reason: str, now: float) -> Act:
-    """Retry, delete: the words stay to be read with what is tried again."""
-
-    async def act(queue: SqliteQueue, entry: QueuedEntry) -> int:
-        refused = frozenset({State.REFUSED})
-        return sum(
-            [
-                await queue.change(entry.id, r.address, state, now=now, reason=reason, was=refused)
-                for r in entry.recipients
-            ]
-        )
-
-    return act
