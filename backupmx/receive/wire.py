@@ -25,6 +25,7 @@ import asyncio
 import math
 import re
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, TypeAlias, cast
 
@@ -62,7 +63,7 @@ _TOO_LONG: Verb = ("UNKNOWN", lambda session, argument: session.too_long())
 _BARE_LF: Verb = ("UNKNOWN", lambda session, argument: session.bare_lf_command())
 
 
-class Wire(SMTP):
+class Wire(SMTP, ABC):
     """aiosmtpd 1.4.6's SMTP with another engine.  tests/receive/test_aiosmtpd.py fails when it changes under us.
 
     Overridden, and why
@@ -120,20 +121,19 @@ class Wire(SMTP):
             hostname=settings.hostname, ident="ESMTP backupmx", timeout=settings.timeout, loop=loop,
         )  # fmt: skip
         made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods if name != "AUTH"}
-        # _closed: StreamReaderProtocol's future, which all sessions would share.
-        return vars(made) | {"_closed": None}
+        return vars(made) | {"_closed": None}  # StreamReaderProtocol's future, which all sessions would share
 
+    @abstractmethod
     def take_content(self, data: bytes, at: int) -> tuple[int, Answer | None]:
         """What came while `in_content`, from `at` on.  -> where it ends, and the reply to it; None: more is to come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose_content(self) -> None:
         """The client is gone; what it had not finished is forgotten."""
-        raise NotImplementedError
 
+    @abstractmethod
     def greet(self) -> None:
         """Now, or when somebody unknown has waited for it."""
-        raise NotImplementedError
 
     @property
     def unfinished(self) -> bool:
