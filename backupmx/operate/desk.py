@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupmx.mail.address import domain_of
-from backupmx.queue.entry import QUARANTINE, VIRUS, HopState, Queue, QueuedEntry, QueuedRecipient, State
+from backupmx.queue.entry import QUARANTINE, VIRUS, HopState, QueuedEntry, QueuedRecipient, State
 from backupmx.queue.sqlite import SqliteQueue
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def act(queue: SqliteQueue, verb: Verb, id: str, address: str = "") -> Don
     return await act_on(queue, verb, found[0], address) if found else Done(0)
 
 
-async def act_on(queue: Queue, verb: Verb, entry: QueuedEntry, address: str = "") -> Done:
+async def act_on(queue: SqliteQueue, verb: Verb, entry: QueuedEntry, address: str = "") -> Done:
     """The same of an entry that was read already."""
     if any(word in entry.reason for word in verb.refuses):
         return Done(0, f"{entry.reason}: {verb.name} it with --force if you must")
@@ -93,8 +93,9 @@ async def act_on(queue: Queue, verb: Verb, entry: QueuedEntry, address: str = ""
     changed = 0
     for recipient in [r for r in named if r.state in verb.applies_to]:
         changed += await queue.change(
-            entry.id, recipient.address, verb.becomes, now=time.time(), reason=_reason(verb, recipient.reason)
-        )
+            entry.id, recipient.address, verb.becomes, now=time.time(), reason=_reason(verb, recipient.reason),
+            was=frozenset(verb.applies_to),
+        )  # fmt: skip
     return Done(changed, "" if changed else _why_not(verb, [r.state for r in named]))
 
 
@@ -104,11 +105,11 @@ def _reason(verb: Verb, before: str) -> str:
 
 
 def _why_not(verb: Verb, states: Sequence[State]) -> str:
-    """Pure.  What fits and yet did not change is leased."""
+    """Pure.  What fits and yet did not change is in another state by now: an attempt, or another operator."""
     if not states:
         return ""
     if any(state in verb.applies_to for state in states):
-        return "it is being delivered right now; try again"
+        return "it has gone on meanwhile; look again"
     return f"it is {states[0]}: {verb.name} does not apply"
 
 

@@ -33,13 +33,12 @@ import os
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from backupmx.queue.entry import QueueTrouble
-from backupmx.queue.schema import PATIENCE, Connection, is_world, trouble_of
+from backupmx.queue.schema import PATIENCE, Connection, is_world, trouble_of, when_free
 
 _MOST = 500
 """Items in one transaction, so that the first does not wait for ever."""
@@ -193,15 +192,7 @@ class Writer:
 
     def _begin(self, db: Connection) -> None:
         """BEGIN IMMEDIATE.  Another process's commit is over within a millisecond or few: look often."""
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.0003)
+        when_free(db, "BEGIN IMMEDIATE", self._patience, 0.0003)
 
     def _give_up(self) -> None:
         """The next transaction gets a new connection: what was wrong may be mended."""

@@ -186,15 +186,20 @@ def _migrate(db: Connection, path: str, patience: float) -> None:
 
 def _log_ahead(db: Connection, patience: float) -> None:
     """WAL mode, for good.  SQLite does not wait here when another process does the same."""
+    when_free(db, "PRAGMA journal_mode=WAL", patience, 0.01)
+
+
+def when_free(db: Connection, statement: str, patience: float, pause: float) -> None:
+    """Execute it as soon as no other process has the lock; look every `pause` seconds.  Raises sqlite3.Error."""
     deadline = time.monotonic() + patience
     while True:
         try:
-            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(statement)
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def _statements(script: str) -> list[str]:

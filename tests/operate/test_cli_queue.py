@@ -1,12 +1,16 @@
 """queue, quarantine: what waits and an operator's words on it, on a queue that no appliance works on."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from backupmx.config import ConfigTrouble
 from backupmx.operate.cli.queue import queue_name, why_and_when
+from backupmx.operate.cli.verbs import apply
+from backupmx.operate.desk import FORGET
 from backupmx.queue.entry import VIRUS, HopState, Settlement, State
 from backupmx.queue.sqlite import SqliteQueue
 from tests.operate.desk import Desk
@@ -267,3 +271,47 @@ def test_returned_out_of_quarantine(desk: Desk) -> None:
     assert desk.says("queue", "return", spam, "--force").exit_code == 1
     kept = [json.loads(line) for line in desk.says("quarantine", "list", "--json").stdout.splitlines()]
     assert [m["queue_id"] for m in kept] == [spam]
+
+
+def test_gone_on_meanwhile(desk: Desk) -> None:
+    """A word meant for mail in quarantine does not meet it when somebody released it in between."""
+    (id,) = desk.put(entry(state=State.DISCARDED))
+
+    async def race(queue: SqliteQueue) -> list[str]:
+        (seen,) = await queue.quarantined()
+        await queue.change(id, "", State.QUEUED, now=NOW)
+        assert not await apply(queue, FORGET, seen, "", id)
+        return [waiting.id for waiting in await queue.waiting()]
+
+    assert desk.on_queue(race) == [id]
+
+
+def test_all_of_them(desk: Desk) -> None:
+    """`--all --yes` reaches every message, also beyond the first page."""
+    many = desk.put(*(entry(arrived=NOW + n) for n in range(1003)))
+    result = desk.says("queue", "delete", "--all", "--yes")
+    assert result.exit_code == 0
+    assert sorted(line.partition(":")[0] for line in result.stdout.splitlines()) == sorted(many)
+    assert desk.says("queue", "list").stdout == "The queue is empty.\n"
+
+
+def test_the_mail_log_hears_of_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command removes stands in the mail log, as what postsuper removes does."""
+    said: list[tuple[object, ...]] = []
+    monkeypatch.setattr("syslog.openlog", lambda *words: said.append(words))
+    monkeypatch.setattr("syslog.syslog", lambda *words: said.append(words))
+    (id,) = desk.put(entry())
+    assert desk.says("queue", "delete", id).exit_code == 0
+    assert [words[0 if at == 0 else -1] for at, words in enumerate(said)] == ["backupmx/qmgr", f"{id}: removed"]
+
+
+def test_a_listing_loads_what_it_needs(desk: Desk) -> None:
+    """A look at the queue waits neither for the configuration's models nor for the relay to be loaded."""
+    desk.put(entry())
+    program = (
+        "import sys\nfrom backupmx.operate.cli import cli\n"
+        f"cli(['queue', 'list', '-c', {str(desk.config)!r}], standalone_mode=False)\n"
+        "print(sorted({'pydantic', 'backupmx.relay', 'dns'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout.splitlines()[-2:] == ["1 message in the queue", "[]"]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from backupmx.operate.cli.options import config_option, json_option, load_config, say, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_home, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.account import PRUNED, Sheet, date_of, total
 from backupmx.queue.entry import QUARANTINE
@@ -53,7 +53,7 @@ def command(domain: str, day: int | None, config_file: str | None, as_json: bool
         sheets = await queue.account(domain, day)
         return sheets, bool(sheets or not domain or await queue.account(domain))
 
-    sheets, known = with_queue(load_config(config_file), work)
+    sheets, known = with_queue(load_home(config_file), work)
     if not known:
         say(f"backupmx: no mail for {domain} in the account", err=True)
         sys.exit(1)

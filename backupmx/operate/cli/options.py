@@ -33,7 +33,7 @@ def load_config(config_file: str | None) -> "Config":
 
 
 def load_home(config_file: str | None) -> Home:
-    """Where the appliance lives, for a command that only asks one that runs.  Raises ConfigTrouble."""
+    """Where the appliance lives, for a command that only works on its queue.  Raises ConfigTrouble."""
     return home_of(find(config_file))
 
 

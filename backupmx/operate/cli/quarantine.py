@@ -5,7 +5,7 @@ import time
 
 import click
 
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
+from backupmx.operate.cli.options import ago, config_option, json_option, load_home, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import run_verb, unknown
 from backupmx.operate.desk import FORGET, FREE, FREE_BY_FORCE, entries
@@ -60,7 +60,7 @@ def list_(config_file: str | None, as_json: bool) -> None:
                 say(f"{entry.id}  {size(entry.size):>6}  {age:>7}  {entry.sender or '<>'}  {why(entry)}")
         return count
 
-    count = with_queue(load_config(config_file), work)
+    count = with_queue(load_home(config_file), work)
     if not as_json:
         say(f"{count} message{'s' if count != 1 else ''} in quarantine" if count else "Quarantine is empty.")
 
@@ -76,7 +76,7 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
         found = await queue.quarantined(id=id)
         return found[0] if found else None
 
-    entry = with_queue(load_config(config_file), work)
+    entry = with_queue(load_home(config_file), work)
     if entry is None:
         unknown(id)
         sys.exit(1)

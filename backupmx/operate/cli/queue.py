@@ -4,14 +4,15 @@ An ID is a message's; `ID:ADDRESS` is one recipient of it.  What destroys
 wants an ID, or `--all --yes`.
 """
 
+import importlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
 
 import click
 
-from backupmx.operate.cli import queue_export, queue_import, queue_return, refused
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
+from backupmx.operate.cli import refused
+from backupmx.operate.cli.options import ago, config_option, json_option, load_home, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import chosen, run
 from backupmx.operate.cli.refused import show as show_groups
@@ -34,7 +35,22 @@ from backupmx.queue.refusals import kind_of
 from backupmx.queue.sqlite import SqliteQueue
 
 
-@click.group("queue")
+class Verbs(click.Group):
+    """Those here, and those with a module of their own: imported when it is run, not for a listing."""
+
+    _elsewhere = ("export", "import", "return")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted((*super().list_commands(ctx), *self._elsewhere))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self._elsewhere:
+            return super().get_command(ctx, name)
+        found: click.Command = importlib.import_module(f"backupmx.operate.cli.queue_{name}").command
+        return found
+
+
+@click.group("queue", cls=Verbs)
 def command() -> None:
     """What waits, and what to do with it.  An ID is a message's; ID:ADDRESS is one recipient of it."""
 
@@ -83,7 +99,7 @@ def list_(config_file: str | None, as_json: bool, refused: str | None, reason: s
                 _print(entry, now, hops)
         return count
 
-    count = with_queue(load_config(config_file), work)
+    count = with_queue(load_home(config_file), work)
     if as_json:
         return
     where = "refused" if choice else "in the queue"
@@ -124,7 +140,7 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
                 say(f"recipient   {r.address}  {r.state}  via {r.next_hop}  tries {r.attempts}  {why}")
         return bool(found)
 
-    found = with_queue(load_config(config_file), work)
+    found = with_queue(load_home(config_file), work)
     if not found:
         unknown(id)
         sys.exit(1)
@@ -140,11 +156,6 @@ def _verb(verb: Verb, help: str) -> None:
     @config_option
     def change(ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
         run_verb(verb, ids, everything, yes, config_file)
-
-
-command.add_command(queue_export.command)
-command.add_command(queue_import.command)
-command.add_command(queue_return.command)
 
 
 def _group_verb(verb: Verb, help: str) -> None:
@@ -163,7 +174,7 @@ def _group_verb(verb: Verb, help: str) -> None:
         if (choice := chosen(refused, reason, ids, everything)) is not None:
             now = time.time()
             act = changing(verb.becomes, "" if verb.becomes is State.QUEUED else f"{verb.past} by operator", now)
-            run(choice, verb.name, verb.past, yes, load_config(config_file), act, now)
+            run(choice, verb.name, verb.past, yes, load_home(config_file), act, now)
         run_verb(verb, ids, everything, yes, config_file)
 
 
@@ -182,7 +193,7 @@ def check(config_file: str | None, as_json: bool) -> None:
     async def work(queue: SqliteQueue) -> Sequence[str]:
         return await queue.check()
 
-    faults = with_queue(load_config(config_file), work)
+    faults = with_queue(load_home(config_file), work)
     for fault in faults:
         write_json({"fault": fault}) if as_json else say(fault)
     if not as_json:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from backupmx.config import ConfigTrouble, Housed
+from backupmx.journal import Journal
 from backupmx.operate.identity import become_owner
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import SqliteQueue, open_queue
@@ -41,7 +42,8 @@ def with_queue(config: Housed, work: Callable[[SqliteQueue], Awaitable[T]]) -> T
 async def _work(config: Housed, work: Callable[[SqliteQueue], Awaitable[T]]) -> T:
     bell = Bell(str(config.state_path("")))
     try:
-        queue = await open_queue(config.queue_store, on_commit=bell.ring)
+        journal = Journal(sink=_to_syslog, stamped=False)
+        queue = await open_queue(config.queue_store, journal=journal, on_commit=bell.ring)
         try:
             return await work(queue)
         finally:
@@ -50,3 +52,12 @@ async def _work(config: Housed, work: Callable[[SqliteQueue], Awaitable[T]]) -> 
         raise ConfigTrouble([f"{config.queue_store}: {trouble}"]) from None
     finally:
         bell.close()
+
+
+def _to_syslog(line: bytes) -> None:
+    """What a command does to mail stands in the mail log, as postsuper's words do; standard error is a person's."""
+    import syslog  # for the few commands that have something to say
+
+    program, _, rest = line.decode("utf-8", "replace").strip().partition("[")
+    syslog.openlog(program, syslog.LOG_PID, syslog.LOG_MAIL)
+    syslog.syslog(syslog.LOG_INFO, rest.partition("]: ")[2])

@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 from pydantic import TypeAdapter
 
-from backupmx.config import Config
+from backupmx.config import Housed
 from backupmx.mail.message import Buffer, Message
-from backupmx.operate.cli.options import config_option, load_config, say
+from backupmx.operate.cli.options import config_option, load_home, say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import unknown
 from backupmx.operate.desk import entries
@@ -47,7 +47,7 @@ def command(ids: tuple[str, ...], everything: bool, folder: str | None, config_f
         raise click.UsageError("name IDs, or --all")
     if folder is None and (everything or len(ids) > 1):
         raise click.UsageError("several messages want --to DIR")
-    config = load_config(config_file)
+    config = load_home(config_file)
     try:
         good = to_output(config, ids[0]) if folder is None else _to_folder(config, ids, folder)
     except NotWritten as trouble:
@@ -56,7 +56,7 @@ def command(ids: tuple[str, ...], everything: bool, folder: str | None, config_f
     sys.exit(0 if good else 1)
 
 
-def to_output(config: Config, id: str) -> bool:
+def to_output(config: Housed, id: str) -> bool:
     async def work(queue: SqliteQueue) -> tuple[Message, str] | None:
         return await queue.message(id)
 
@@ -73,7 +73,7 @@ def to_output(config: Config, id: str) -> bool:
     return not damage
 
 
-def _to_folder(config: Config, ids: tuple[str, ...], folder: str) -> bool:
+def _to_folder(config: Housed, ids: tuple[str, ...], folder: str) -> bool:
     async def work(queue: SqliteQueue) -> bool:
         path = _made(folder)
         good, many = True, 0

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from backupmx.config import Config
+from backupmx.config import Housed
 from backupmx.operate.cli.options import ago, say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.groups import ANY, Act, Choice, act_on_all, groups
@@ -70,7 +70,7 @@ def as_object(group: Group) -> dict[str, object]:
     }
 
 
-def run(choice: Choice, name: str, past: str, yes: bool, config: Config, act: Act, now: float) -> None:
+def run(choice: Choice, name: str, past: str, yes: bool, config: Housed, act: Act, now: float) -> None:
     """The whole of such a command.  Status 1 when it is only shown, or was not done to all of them."""
 
     async def work(queue: SqliteQueue) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, size, write_json
+from backupmx.operate.cli.options import ago, config_option, json_option, load_home, say, size, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.queue.account import Fate, Life
 from backupmx.queue.sqlite import SqliteQueue
@@ -27,7 +27,7 @@ def command(word: str, config_file: str | None, as_json: bool) -> None:
     async def work(queue: SqliteQueue) -> Sequence[Life]:
         return await queue.trace(word, _MOST + 1)
 
-    lives = with_queue(load_config(config_file), work)
+    lives = with_queue(load_home(config_file), work)
     now = time.time()
     for life in lives[:_MOST]:
         if as_json:

@@ -1,13 +1,14 @@
 """verbs: hold, release, retry, delete as commands: which mail, and what came of it (operate/desk.py does it)."""
 
+import asyncio
 import sys
 
 import click
 
-from backupmx.operate.cli.options import load_config, say
+from backupmx.operate.cli.options import load_home, say
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.desk import Verb, act_on, entries
-from backupmx.queue.entry import Queue, QueuedEntry
+from backupmx.operate.desk import Verb, act_on
+from backupmx.queue.entry import QueuedEntry
 from backupmx.queue.sqlite import SqliteQueue
 
 
@@ -31,8 +32,7 @@ def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, conf
     async def work(queue: SqliteQueue) -> bool:
         pages = verb.pages(queue)
         if everything:
-            async for entry in entries(pages):
-                await apply(queue, verb, entry, "")
+            await apply_to_all(queue, verb)
             return True
         good = True
         for target in ids:
@@ -43,10 +43,18 @@ def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, conf
                 unknown(target)
         return good
 
-    sys.exit(0 if with_queue(load_config(config_file), work) else 1)
+    sys.exit(0 if with_queue(load_home(config_file), work) else 1)
 
 
-async def apply(queue: Queue, verb: Verb, entry: QueuedEntry, address: str, target: str = "") -> bool:
+async def apply_to_all(queue: SqliteQueue, verb: Verb) -> None:
+    """A page together: its commits gather."""
+    pages, after = verb.pages(queue), ""
+    while page := await pages(after=after):
+        await asyncio.gather(*(apply(queue, verb, entry, "") for entry in page))
+        after = page[-1].id
+
+
+async def apply(queue: SqliteQueue, verb: Verb, entry: QueuedEntry, address: str, target: str = "") -> bool:
     """The verb on one entry, or on one recipient of it.  `target`: complain under this name when it does not fit."""
     done = await act_on(queue, verb, entry, address)
     if done.many:
