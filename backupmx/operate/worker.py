@@ -64,7 +64,12 @@ async def _receive(
     journal = Journal(format=config.log.format)
     report_to(journal)
     bell = Bell(str(config.state_path("")))
-    queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring)
+    mark = "." + name.replace(" ", "")
+    queue = await open_queue(
+        config.queue_store, min_free=config.queue.min_free, journal=journal, on_commit=bell.ring, mark=mark
+    )
+    if left := await queue.sweep_after(mark):
+        journal.warned(f"{len(left)} body files that its predecessor had not acknowledged: removed")
     resolver = Resolver(config.dns.servers, journal)
     store = sources.store(config)
     met = Acquainted(config.state_path(acquainted.FILE), journal, ipv6_prefix=config.smtp.client_ipv6_prefix_length)
@@ -74,7 +79,7 @@ async def _receive(
     asking = verify(config, files, resolver, journal)
     turned_away = TurnedAway(store, journal.recipients_trouble)
     service = Service(
-        smtp_settings(config, queue.body_folder, most_clients(config.smtp, journal)), intake.accept,
+        smtp_settings(config, queue.body_folder, mark, most_clients(config.smtp, journal)), intake.accept,
         admission(config, files, store, journal, lambda: outlook.primaries, asking, turned_away),
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
         senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
@@ -172,7 +177,7 @@ def certificates(files: Files, journal: Journal, old: ServerTls | None = None) -
     return tls
 
 
-def smtp_settings(config: Config, spool_folder: str, most_connections: int = 0) -> SmtpSettings:
+def smtp_settings(config: Config, spool_folder: str, spool_mark: str = "", most_connections: int = 0) -> SmtpSettings:
     """Pure.  [smtp] as the door reads it."""
     smtp = config.smtp
     return SmtpSettings(
@@ -193,5 +198,6 @@ def smtp_settings(config: Config, spool_folder: str, most_connections: int = 0) 
         etrn_from=smtp.etrn_from,
         reject_bare_newline=smtp.forbid_bare_newline == "reject",
         spool_folder=spool_folder,
+        spool_mark=spool_mark,
         min_free=config.queue.min_free,
     )

@@ -7,6 +7,9 @@
     remove     after the entry's removal is committed
     sweep      what no entry names: left over by a crash
 
+Names of files that a process makes end in its `mark`: when it died, what it left
+is told from what others are about to commit.
+
 A file is on the disk (file and folder fsynced) before its row is committed, and
 goes after the row's removal is committed.  So a crash leaves at most a file
 that nobody names, never a name without its file.
@@ -39,8 +42,9 @@ class Damaged(Exception):
 class Bodies:
     """The body folder.  Every method waits for the disk: call it in a thread."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, mark: str = "") -> None:
         self.folder = os.path.abspath(folder)
+        self._mark = mark
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self._counting = threading.Lock()
         self._syncing = threading.Lock()
@@ -48,7 +52,8 @@ class Bodies:
         self._synced = 0
 
     def write(self, name: str, chunks: Iterable[Buffer]) -> str:
-        """-> the name, once file and folder are on the disk.  A file half written is removed."""
+        """-> its name, `name` and our mark, once file and folder are on the disk.  A file half written is removed."""
+        name += self._mark
         path = os.path.join(self.folder, name)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -101,9 +106,9 @@ class Bodies:
     def names(self) -> list[str]:
         return sorted(os.listdir(self.folder))
 
-    def sweep(self, known: Iterable[str]) -> list[str]:
-        """Remove what nobody names.  Only before anybody writes here."""
-        orphans = sorted(set(self.names()) - set(known))
+    def sweep(self, known: Iterable[str], mark: str = "") -> list[str]:
+        """Remove what nobody names.  Only before anybody writes here, or whose files end in `mark`."""
+        orphans = sorted({name for name in self.names() if name.endswith(mark)} - set(known))
         self.remove(orphans)
         return orphans
 

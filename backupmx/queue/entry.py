@@ -455,6 +455,10 @@ class OperatedQueue(Queue, Protocol):
         """Before any worker runs: end all leases, remove files that no entry names.  -> these"""
         ...
 
+    async def sweep_after(self, mark: str) -> Sequence[str]:
+        """A process is dead: of the files whose names end in its mark those go that no entry names.  -> these"""
+        ...
+
 
 _CONSONANTS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 """Postfix's alphabet for long queue ids: 52 characters, no vowels, so that no id spells a word."""

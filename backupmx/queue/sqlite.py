@@ -84,27 +84,29 @@ async def open_queue(
     on_commit: Callable[[], object] | None = None,
     patience: float = PATIENCE,
     fresh: float = 1.0,
+    mark: str = "",
 ) -> "SqliteQueue":
     """The queue of `store`, "sqlite:/abs/path/queue.db"; made when it is not there.  Raises QueueTrouble.
 
     `on_commit` is called in the loop after each commit that may have made something due.
     `patience`: seconds that a lock may take; `fresh`: seconds that the disk's free space is remembered.
+    `mark`: what the names of our body files end in, for `sweep_after`.
     """
     scheme, _, path = store.partition(":")
     if scheme != "sqlite" or not path:
         raise QueueTrouble(f"queue.store {store!r}: write sqlite:FILE")
-    path, bodies = await asyncio.to_thread(_prepare, path, patience)
+    path, bodies = await asyncio.to_thread(_prepare, path, patience, mark)
     room = stock.Room(path, min_free, fresh)
     return SqliteQueue(path, bodies, room, clock, journal or silent(), on_commit, patience)
 
 
-def _prepare(path: str, patience: float) -> tuple[str, Bodies]:
+def _prepare(path: str, patience: float, mark: str) -> tuple[str, Bodies]:
     """Files with the right modes, tables of this version."""
     path = os.path.abspath(path)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         _make(path)
-        bodies = Bodies(os.path.join(os.path.dirname(path), "bodies"))
+        bodies = Bodies(os.path.join(os.path.dirname(path), "bodies"), mark)
         sync_folder(os.path.dirname(path))
     except OSError as error:
         raise trouble_of(error) from error
@@ -372,6 +374,9 @@ class SqliteQueue:
     async def sweep(self) -> Sequence[str]:
         await self.end_leases()
         return await self._reader.read(stock.sweep, self._bodies)
+
+    async def sweep_after(self, mark: str) -> Sequence[str]:
+        return await self._reader.read(stock.sweep, self._bodies, mark)
 
     async def close(self) -> None:
         """Commits what was asked for, then ends.  A second time: nothing."""

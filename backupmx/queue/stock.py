@@ -166,8 +166,8 @@ def _all(db: Connection) -> Iterator[Stored]:
         yield stored(row)
 
 
-def sweep(db: Connection, bodies: Bodies) -> Sequence[str]:
-    return bodies.sweep(row[0] for row in db.execute("SELECT path FROM entry WHERE path IS NOT NULL"))
+def sweep(db: Connection, bodies: Bodies, mark: str = "") -> Sequence[str]:
+    return bodies.sweep((row[0] for row in db.execute("SELECT path FROM entry WHERE path IS NOT NULL")), mark)
 
 
 def reusable(db: Connection) -> int:

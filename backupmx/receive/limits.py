@@ -53,6 +53,8 @@ class SmtpSettings:
     """Refuse lines that end in LF alone, but for limit_exceptions (Postfix smtpd_forbid_bare_newline = reject)."""
     spool_folder: str = ""
     """Where content beyond `spool_above` is written while it comes in; "": it stays in memory."""
+    spool_mark: str = ""
+    """What the names of these files end in: whose they are when their worker died."""
     spool_above: int = 1 << 20
     """Octets of one message kept in memory."""
     min_free: int = 0

@@ -9,8 +9,9 @@ costs a worker a few blocks of memory, whatever its size.
     session --add--> Body --finish--> Content --> accept --> the queue adopts the file
                       └─ discard: nobody wanted it, the file goes
 
-The file is not synced here: the queue syncs what it adopts.  What a crash
-leaves in the folder is swept when the appliance starts.
+The file is not synced here: the queue syncs what it adopts.  What a worker that
+was killed leaves in the folder its successor removes; what a crash of the
+whole leaves is swept when the appliance starts.
 
 Spooling stops at the same floor as the queue (`min_free`): a hundred clients
 with large messages cannot fill the disk before the first of them is queued.

@@ -167,7 +167,8 @@ class Transfer(Wire):
 
     def _new_body(self) -> Body:
         settings = self.service.settings
-        path = f"{settings.spool_folder}/{self._queue_id}.in" if settings.spool_folder else ""
+        name = f"{self._queue_id}.in{settings.spool_mark}"
+        path = f"{settings.spool_folder}/{name}" if settings.spool_folder else ""
         return Body(path, settings.spool_above, self.service.pool, self.read_on, floor=settings.min_free)
 
     # Content

@@ -175,7 +175,7 @@ async def _talk(target: Target, dialogue: Dialogue) -> tuple[bytes, bool]:
     except OSError:  # ssl.SSLError is one too
         cut = True  # it hung up on us; that is an answer too
     finally:
-        await talk.close()
+        talk.writer.close()  # not waited for: asyncio tells nobody of the end of a handshake that failed
     return bytes(said), cut
 
 

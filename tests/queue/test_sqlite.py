@@ -139,6 +139,26 @@ async def test_sweep(queue: SqliteQueue) -> None:
     assert len(await queue.claim(HOP, 1, NOW, LEASE)) == 1
 
 
+async def test_sweep_after_a_dead_process(tmp_path: Path) -> None:
+    """Of what a killed worker left those files go that no message names; what others are about to commit stays."""
+    store = f"sqlite:{tmp_path}/queue.db"
+    dead, other = await open_queue(store, mark=".worker1"), await open_queue(store, mark=".worker2")
+    mine, theirs = entry(body=LARGE), entry(body=LARGE)
+    await dead.put(mine)
+    await other.put(theirs)
+    await other.claim(HOP, 1, NOW, LEASE)
+    for name in ("half.in.worker1", "half.in.worker2", "half.worker1"):
+        write(os.path.join(dead.body_folder, name), b"half")
+    await dead.close()
+    successor = await open_queue(store, mark=".worker1")
+    assert await successor.sweep_after(".worker1") == ["half.in.worker1", "half.worker1"]
+    left = sorted([f"{mine.id}.worker1", f"{theirs.id}.worker2", "half.in.worker2"])
+    assert sorted(os.listdir(successor.body_folder)) == left
+    assert len(await successor.claim(HOP, 9, NOW, LEASE)) == 1  # the relay's lease stands
+    await successor.close()
+    await other.close()
+
+
 async def test_a_claim_of_large_mail_is_short(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large mail is claimed a few messages at a time, so that the first need not wait until the last is verified."""
     monkeypatch.setattr(stock, "_AT_ONCE", 500_000)
