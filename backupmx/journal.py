@@ -392,6 +392,23 @@ class Journal(Logbook):
         """Something an operator should mend when there is time."""
         self._seldom(f"warning {why}", "warned", "master", f"warning: {why}", why=why)
 
+    # page: an operator's browser, and programs
+
+    def ordered(self, by: str, what: str, on: str, many: int) -> None:
+        """Somebody did something by the page or its API: "operator: delete 4hMh...: 1 recipient"."""
+        line = f"{by}: {what} {on}: {many} recipient{'s' if many != 1 else ''}"
+        self._write("ordered", "page", line, by=by, what=what, on=on, recipients=many)
+
+    def page_refused(self, method: str, path: str, why: str) -> None:
+        """The page did not answer: a wrong token, a name that is not ours, a form of another site; once a minute."""
+        line = f"warning: {method} {path[:200]}: {why}"
+        self._seldom(f"page_refused {why}", "page_refused", "page", line, method=method, path=path[:200], why=why)
+
+    def page_trouble(self, why: str) -> None:
+        """The page cannot be served now; it is tried again, and the mail goes on."""
+        self._raise("page", f"page: {why}")
+        self._seldom("page", "page_trouble", "page", f"warning: no page: {why}", why=why)
+
     # the one shape of each kind, and the one way out
 
     def _delivery(

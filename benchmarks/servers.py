@@ -36,6 +36,8 @@ dmarc = {{ enabled = false }}
 arc = {{ enabled = false }}
 [queue]
 min_free = 0
+[admin]
+listen = ""
 """
 
 

@@ -19,6 +19,7 @@ from backupmx.config.values import Octets, OnError, Seconds, Section
 from backupmx.mail.address import Malformed, check
 
 _MILTER = re.compile(r"unix:/.+|inet:[^:\s].*:\d{1,5}")
+_HOST_PORT = re.compile(r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]|localhost):\d{1,5}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
 
@@ -397,10 +398,26 @@ class Dns(Section):
 
 
 class Admin(Section):
-    """[admin]: the page, API, metrics."""
+    """[admin]: the page, its API, /metrics, /healthz.  They want the extra backupmx[page]."""
 
     listen: str = "127.0.0.1:8025"
-    """Where they listen."""
+    """Where they listen: HOST:PORT or unix:PATH; empty: nowhere."""
+    mode: Annotated[str, Field(pattern="^0?[0-7]{3}$")] = "0660"
+    """Of the Unix socket: who may connect."""
+    hosts: tuple[str, ...] = ()
+    """Names under which a reverse proxy shows it with TLS, as in the browser's address: "mx2.example.net"."""
+
+    @field_validator("listen")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        if value and not value.startswith("unix:/") and not _HOST_PORT.fullmatch(value):
+            raise ValueError("write 127.0.0.1:8025, [::1]:8025, unix:/PATH, or nothing")
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _folded(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host.lower() for host in value)
 
 
 class Log(Section):

@@ -1,7 +1,8 @@
 """appliance: the supervisor.  Sockets, identity, children, signals: start, run, stop.
 
     serve ─► Appliance ─fork─► relay     one: claims from the queue, brings mail to the primaries
-                       └fork─► worker    several: the door, one event loop each
+                       ├fork─► worker    several: the door, one event loop each
+                       └fork─► page      one, where there is one: what an operator sees and does in a browser
 
 The supervisor reads every file, binds the ports (as root when asked), drops to
 `user`, takes the lock of the state directory, and forks.  Children have the
@@ -37,7 +38,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.config.clients import ClientPolicy
 from backupmx.journal import Journal
 from backupmx.net.tls import kept
-from backupmx.operate import activation, courier, tally, worker
+from backupmx.operate import activation, courier, page, tally, worker
 from backupmx.operate.identity import become, known
 from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
@@ -130,7 +131,22 @@ class Appliance:
             return courier.main(self._config, self._files, self._pipe[0])
 
         names = {f"worker {n + 1}": (n, mine) for n, mine in enumerate(self._sockets)}
-        return [Child("relay", relaying), *(Child(name, receiving(n, name, mine)) for name, (n, mine) in names.items())]
+        mail = [Child("relay", relaying), *(Child(name, receiving(n, name, mine)) for name, (n, mine) in names.items())]
+        return [*mail, Child("page", self._show)] if self._has_page() else mail
+
+    def _has_page(self) -> bool:
+        """Somewhere to show it, and with what; what is wanted and cannot be is said."""
+        if not self._config.admin.listen:
+            return False
+        if absent := page.missing():
+            self._journal.warned(f"no page on admin.listen: {', '.join(absent)} missing; pip install 'backupmx[page]'")
+        return not absent
+
+    def _show(self) -> int:
+        from backupmx.operate.page import process  # in this child alone: the others do without its libraries
+
+        self._close_sockets()
+        return process.main(self._config, self._files, self._pipe[0])
 
     def _close_sockets(self, but: list[socket.socket] | None = None) -> None:
         """A port is closed only when nobody holds it: what a process does not serve it must not keep open."""

@@ -130,6 +130,12 @@ async def give_back(
     return Done(done.many, f"{done.why}: {_REMEDY[done.why == UNVOUCHED]}" if done.why else "")
 
 
+async def refused_addresses(queue: SqliteQueue, chosen: QueuedEntry) -> list[str]:
+    """Of a message's refused recipients those that are chosen; [""] when it is all of them: one notice is enough."""
+    of_all = [r for found in await queue.refused(id=chosen.id) for r in found.recipients if r.state is State.REFUSED]
+    return [""] if len(of_all) == len(chosen.recipients) else [r.address for r in chosen.recipients]
+
+
 _REMEDY = {
     True: "a notice may go to somebody who wrote nothing; --force if you know better, else delete it",
     False: "release it or delete it",

@@ -78,6 +78,7 @@ class Appliance:
             "rules": {"header_checks": "header_checks"},
             "checks": OFF,
             "queue": {"min_free": 0},
+            "admin": {"listen": ""},  # one port for all tests would be one too few
         }
         for key, value in self.settings.items():
             own[key] = {**own[key], **value} if isinstance(value, dict) and key in own and key != "checks" else value

@@ -20,6 +20,7 @@ COMMANDS = {
     "replay-headers": "what the header rules do to a message, offline",
     "explain": "the whole policy on one message, with engines and DNS; nothing is queued",
     "status": "are the primaries up, what waits for them, since when",
+    "page": "the page in a browser: its tokens",
     "metrics": "counts, alarms and engines, as Prometheus reads them",
     "route": "next hops of an address and the line that chose them",
     "lint": "mistakes in rule files",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from backupmx.config import Config, ConfigTrouble, Smtp, find
+from backupmx.operate import page
 from backupmx.operate.cli import check_services
 from backupmx.operate.cli.options import config_option, json_option, write_json
 
@@ -58,6 +59,8 @@ def remarks(config: Config) -> list[str]:
             "relay.bounce_to: with checks.spf and checks.dkim off nobody vouches for a sender: none is told that his"
             " mail failed, it lies in quarantine"
         )
+    if config.admin.listen and (absent := page.missing()):
+        found.append(f"admin.listen: no page, {', '.join(absent)} missing: pip install 'backupmx[page]', or write \"\"")
     return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
 
 

@@ -16,7 +16,7 @@ from backupmx.operate.cli.options import config_option, load_config, say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import chosen, run
 from backupmx.operate.cli.verbs import split, unknown
-from backupmx.operate.desk import RETURNABLE, give_back
+from backupmx.operate.desk import RETURNABLE, give_back, refused_addresses
 from backupmx.queue.entry import QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
 
@@ -70,8 +70,7 @@ class Desk:
 
     async def give_group_back(self, queue: SqliteQueue, entry: QueuedEntry) -> int:
         """One notice a message, when all that was refused of it is meant."""
-        refused = frozenset({State.REFUSED})
-        whole = [r for found in await queue.refused(id=entry.id) for r in found.recipients if r.state in refused]
-        if len(whole) == len(entry.recipients):
-            return await self.give_back(queue, entry.id, refused)
-        return sum([await self.give_back(queue, f"{entry.id}:{r.address}", refused) for r in entry.recipients])
+        refused, many = frozenset({State.REFUSED}), 0
+        for address in await refused_addresses(queue, entry):
+            many += await self.give_back(queue, f"{entry.id}:{address}" if address else entry.id, refused)
+        return many

@@ -59,6 +59,7 @@ class Scene:
             ("relay", "relay_recipients"): "recipients",
             ("queue", "min_free"): "10MiB",  # a demo's disk may be small; the messages are
             ("dns", "servers"): [self.dns],
+            ("admin", "listen"): "",  # the screen is the page
             ("log", "format"): "json",
         }
 

@@ -1,0 +1,248 @@
+"""sight: what is so now, as values: for the pages, for the API, for /metrics.
+
+    status     everything at a glance; read once in two seconds, however many look at it
+    waiting    messages of the queue, a page at a time, of one next hop or state
+    message    one of them, wherever it lies, with its header block and its life
+    mine       what waits for one domain, for its owner: not from whom, nor what
+
+What it gives is facts.py's.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from backupmx import __version__
+from backupmx.config import Config
+from backupmx.journal import RULE_HITS
+from backupmx.mail.address import domain_of
+from backupmx.operate import sources, tally
+from backupmx.operate.cli import health
+from backupmx.operate.cli.check import remarks
+from backupmx.operate.desk import Pages, queue_name, why_and_when
+from backupmx.operate.lock import is_running
+from backupmx.operate.page.facts import (
+    Alarm,
+    End,
+    Engine,
+    Found,
+    Listing,
+    Message,
+    Mine,
+    NextHop,
+    Own,
+    PastOutage,
+    Pause,
+    Recipient,
+    RecipientList,
+    RefusedGroup,
+    Rule,
+    Status,
+    Trace,
+)
+from backupmx.queue.account import Life
+from backupmx.queue.entry import HopState, QueuedEntry, State, Total
+from backupmx.queue.refusals import Group, kind_of
+from backupmx.queue.sqlite import SqliteQueue
+from backupmx.recipients.store import StoreTrouble
+from backupmx.route.routes import Routes
+
+_FRESH = 2.0
+_WEEK = 7 * 86400.0
+_WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
+_PAGE = 1000
+_MOST_PAGES = 20
+"""So many are looked through for a page of one next hop; then its reader is asked whether to go on."""
+_HEAD = 64 << 10
+_LIVES = 200
+
+
+class Sight:
+    """By one process's connection."""
+
+    def __init__(self, queue: SqliteQueue, config: Config, routes: Routes) -> None:
+        self.queue, self.config, self.routes = queue, config, routes
+        self._lock = asyncio.Lock()
+        self._last: Status | None = None
+        self._looked = float("-inf")
+
+    async def status(self) -> Status:
+        """Raises QueueTrouble."""
+        async with self._lock:
+            if self._last is None or time.monotonic() - self._looked >= _FRESH:
+                self._last = await self._status()
+                self._looked = time.monotonic()
+            return self._last
+
+    async def _status(self) -> Status:
+        now, config, queue = time.time(), self.config, self.queue
+        totals, states = await queue.totals(), await queue.hop_states()
+        counted, lists, trouble = await asyncio.to_thread(self._files, now)
+        disk = os.statvfs(config.state_path(""))
+        named = dict.fromkeys([*sorted(self.routes.next_hops), *(t.next_hop for t in totals if t.state in _WAITING)])
+        return Status(
+            config.hostname, __version__, int(now), is_running(config),
+            tuple(Alarm(a.alarm.key, int(a.alarm.since), a.alarm.text, a.processes) for a in counted.alarms),
+            tuple(next_hop(hop, states.get(hop), totals) for hop in named),
+            tuple(Pause(p.domain, int(p.since), p.recipients) for p in await queue.paused()),
+            tuple(map(_group, await queue.refusals())),
+            tuple(
+                Engine(e.name, "away" if e.away else "up", int(e.since), e.why, e.away, e.asked_by)
+                for e in counted.engines
+            ),
+            lists,
+            tuple(
+                PastOutage(o.next_hop, int(o.began), None if o.ended is None else int(o.ended), o.error)
+                for o in await queue.outages(now - _WEEK) if o.next_hop in self.routes.next_hops
+            ),
+            sum(t.recipients for t in totals if t.state.in_quarantine),
+            health.verdicts(counted), _rules(counted), int(counted.began) or None,
+            disk.f_bavail * disk.f_frsize, config.queue.min_free,
+            tuple(remarks(config)), trouble or counted.trouble,
+        )  # fmt: skip
+
+    def _files(self, now: float) -> tuple[tally.Tally, tuple[RecipientList, ...], str]:
+        """Tally and lists, in a thread."""
+        counted = tally.read(self.config)
+        try:
+            return counted, recipient_lists(self.config, now), ""
+        except StoreTrouble as trouble:
+            return counted, (), str(trouble)
+
+    async def tally(self) -> tally.Tally:
+        return await asyncio.to_thread(tally.read, self.config)
+
+    async def waiting(
+        self, after: str = "", limit: int = 100, next_hop: str = "", state: str = "", quarantine: bool = False
+    ) -> Listing:
+        """Oldest first.  Raises QueueTrouble."""
+        pages: Pages = self.queue.quarantined if quarantine else self.queue.waiting
+        hops, found = await self.queue.hop_states(), list[Message]()
+        chosen = bool(next_hop or state)
+        for _ in range(_MOST_PAGES):
+            page = await pages(after=after, limit=_PAGE if chosen else limit)
+            for entry in page:
+                after = entry.id
+                if not chosen or _is_chosen(entry, next_hop, state):
+                    found.append(message(entry, hops))
+                if len(found) == limit:
+                    return Listing(tuple(found), after)
+            if not page or not chosen:
+                return Listing(tuple(found), "")
+        return Listing(tuple(found), after)
+
+    async def message(self, id: str) -> Found | None:
+        """None: nobody knows it.  Raises QueueTrouble."""
+        hops = await self.queue.hop_states()
+        waits, kept = await self.queue.waiting(id=id), await self.queue.quarantined(id=id)
+        lives = [life for life in await self.queue.trace(id, 1) if life.id == id]
+        content = await self.queue.message(id) if waits or kept else None
+        if not (waits or kept or lives):
+            return None
+        return Found(
+            message(waits[0], hops) if waits else None, message(kept[0], hops) if kept else None,
+            _lines(content[0].headers) if content else (), content[1] if content else "",
+            trace(lives[0]) if lives else None,
+        )  # fmt: skip
+
+    async def lives(self, word: str) -> Sequence[Trace]:
+        """Messages by queue id, Message-ID, sender or recipient.  Raises QueueTrouble."""
+        return [trace(life) for life in await self.queue.trace(word, _LIVES)]
+
+    async def mine(self, domain: str, limit: int = 200) -> Mine:
+        """For its owner.  Raises QueueTrouble."""
+        hops, own = await self.queue.hop_states(), list[Own]()
+        counts: dict[str, dict[State, list[float]]] = {self.routes.next_hop(f"postmaster@{domain}"): {}}
+        after, more = "", False
+        for _ in range(_MOST_PAGES):
+            page = await self.queue.waiting(after=after, limit=_PAGE)
+            for entry in page:
+                for r in entry.recipients:
+                    if domain_of(r.address) == domain and r.state in _WAITING:
+                        counts.setdefault(r.next_hop, {}).setdefault(r.state, []).append(entry.arrived)
+                        why, when = why_and_when(entry, r, hops)
+                        own.append(Own(int(entry.arrived), entry.size, r.address, str(r.state), why, int(when)))
+            after, more = (page[-1].id, True) if page else ("", False)
+            if not page:
+                break
+        totals = [Total(hop, s, len(at), min(at)) for hop, by in counts.items() for s, at in by.items()]
+        primaries = tuple(next_hop(hop, hops.get(hop), totals) for hop in counts)
+        paused = any(one.domain == domain for one in await self.queue.paused())
+        return Mine(domain, int(time.time()), primaries, paused, tuple(own[:limit]), more or len(own) > limit)
+
+
+def next_hop(hop: str, state: HopState | None, totals: Sequence[Total]) -> NextHop:
+    """Pure.  One next hop as it stands."""
+    of = {t.state: t for t in totals if t.next_hop == hop and t.state in _WAITING}
+    word = "unknown" if state is None or state.up is None else "up" if state.up else "down"
+    down = state is not None and word == "down"
+    many = {s: of[s].recipients if s in of else 0 for s in _WAITING}
+    return NextHop(
+        hop, word, int(state.since) or None if state else None, state.error if state else "",
+        int(state.probe_at) if state and down else None, bool(state and down and state.successes > 0),
+        many[State.QUEUED], many[State.DEFERRED], many[State.HELD], many[State.REFUSED],
+        int(min((t.oldest for t in of.values()), default=0)) or None,
+    )  # fmt: skip
+
+
+def message(entry: QueuedEntry, hops: Mapping[str, HopState]) -> Message:
+    """Pure."""
+    recipients = []
+    for r in entry.recipients:
+        why, when = why_and_when(entry, r, hops)
+        refusal = str(kind_of(r.reason)) if r.state is State.REFUSED else ""
+        recipients.append(Recipient(r.address, r.next_hop, str(r.state), why, r.attempts, int(when), refusal))
+    name = "quarantine" if any(r.state.in_quarantine for r in entry.recipients) else queue_name(entry.recipients)
+    return Message(
+        name, entry.id, int(entry.arrived), entry.size, entry.sender, entry.message_id, entry.reason, tuple(recipients)
+    )
+
+
+def trace(life: Life) -> Trace:
+    """Pure."""
+    ends = (
+        End(f.address, str(f.state), f.ended is None, None if f.ended is None else int(f.ended), f.attempts, f.relay,
+            f.reason)
+        for f in life.fates
+    )  # fmt: skip
+    return Trace(life.id, int(life.arrived), life.size, life.message_id, life.sender, tuple(ends))
+
+
+def recipient_lists(config: Config, now: float) -> tuple[RecipientList, ...]:
+    """Those of [[recipients.source]].  Raises StoreTrouble."""
+    names = [one.name for one in config.recipients.source]
+    if not names or not os.access(sources.store(config).path, os.R_OK):
+        return tuple(RecipientList(name, 0, None, "", True) for name in names)
+    with sources.store(config) as kept:
+        states = kept.states()
+    found, oldest = [], config.recipients.max_age
+    for name in names:
+        state = states.get(name)
+        synced, many, error = (state.synced, state.many, state.error) if state else (None, 0, "")
+        stale = synced is None or bool(oldest and now - synced > oldest)
+        found.append(RecipientList(name, many, None if synced is None else int(synced), error, stale))
+    return tuple(found)
+
+
+def _group(group: Group) -> RefusedGroup:
+    return RefusedGroup(group.next_hop, str(group.kind), group.recipients, int(group.oldest), group.example)
+
+
+def _rules(counted: tally.Tally) -> tuple[Rule, ...]:
+    hits = sorted(counted.named(RULE_HITS), key=lambda count: (-count.value, count.labels["line"]))
+    return tuple(
+        Rule(c.labels["table"], int(c.labels["line"]), c.labels["rule"], c.value, int(c.last) or None) for c in hits
+    )
+
+
+def _is_chosen(entry: QueuedEntry, next_hop: str, state: str) -> bool:
+    return any(
+        (not next_hop or r.next_hop == next_hop) and (not state or str(r.state) == state) for r in entry.recipients
+    )
+
+
+def _lines(headers: Sequence[bytes]) -> tuple[str, ...]:
+    """Pure.  A header block for eyes."""
+    block = b"\n".join(bytes(part).rstrip(b"\n") for part in headers)[:_HEAD]
+    return tuple(block.decode("utf-8", "replace").splitlines())

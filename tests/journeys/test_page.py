@@ -1,0 +1,75 @@
+"""The page beside a running appliance: it comes and goes, the mail does not mind."""
+
+import json
+import smtplib
+import urllib.error
+import urllib.request
+
+from tests.journeys.appliance import HOSTNAME, Appliance, bound_to, kill
+from tests.journeys.conftest import Serve
+from tests.journeys.patience import eventually
+from tests.neighbours.unbound import free_port
+
+MESSAGE = b"Subject: hello\r\n\r\nHello.\r\n"
+
+
+def _ask(appliance: Appliance, port: int, path: str, body: object = None) -> tuple[int, str]:
+    token = appliance.cli("page", "token").stdout.strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def _send(appliance: Appliance) -> None:
+    with smtplib.SMTP("127.0.0.1", appliance.port) as client:
+        client.sendmail("sender@sender.test", ["anna@example.jp"], MESSAGE)
+
+
+def test_the_page_shows_and_does_what_the_commands_do(serve: Serve) -> None:
+    """A message that waits is seen, held by the API, and the command line says so."""
+    port = free_port()
+    appliance = serve(bound_to(["example.jp"], free_port()), admin={"listen": f"127.0.0.1:{port}"})
+    appliance.logged("started: page on")
+    _send(appliance)
+    (waiting,) = json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]
+    id = waiting["queue_id"]
+    held = eventually(lambda: (said := _ask(appliance, port, f"/api/messages/{id}/hold", {}))[0] == 200 and said)
+    assert json.loads(held[1]) == {"changed": 1}
+    assert [one["queue_name"] for one in appliance.queue()] == ["hold"]
+    appliance.logged(rf"backupmx/page\[\d+\]: operator: hold {id}: 1 recipient")
+    assert json.loads(_ask(appliance, port, "/api/status")[1])["hostname"] == HOSTNAME
+    assert _ask(appliance, port, "/healthz") == (200, "ok\n")
+    assert "backupmx_queue_recipients{next_hop=" in _ask(appliance, port, "/metrics")[1]
+    assert appliance.stop() == 0
+
+
+def test_the_page_dies_and_comes_again(serve: Serve) -> None:
+    """kill -9 of its process: mail is taken meanwhile, another one takes its place, and sessions with it."""
+    port = free_port()
+    appliance = serve(bound_to(["example.jp"], free_port()), admin={"listen": f"127.0.0.1:{port}"})
+    appliance.logged("started: page on")
+    kill(appliance.child("page"))
+    _send(appliance)
+    eventually(lambda: appliance.log.count("started: page on") == 2)
+    assert len(json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]) == 1
+
+
+def test_a_port_that_is_taken_keeps_no_mail_out(serve: Serve) -> None:
+    """The page says why it is not there; mail is taken; a reload with another port brings it."""
+    port = free_port()
+    appliance = serve(bound_to(["example.jp"], free_port()), started=False)
+    appliance.settings = {**appliance.settings, "admin": {"listen": f"127.0.0.1:{appliance.port}"}}
+    appliance.write()
+    appliance.start()
+    appliance.logged("no page: .*Address already in use")
+    _send(appliance)
+    appliance.settings = {**appliance.settings, "admin": {"listen": f"127.0.0.1:{port}"}}
+    appliance.write()
+    appliance.reload()
+    appliance.logged(f"started: page on 127.0.0.1:{port}")
+    assert len(json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]) == 1
