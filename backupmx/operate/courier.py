@@ -111,8 +111,6 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
                 journal.clear("loop")  # the new routes may lead elsewhere; if not, the next try says so again
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
-            except QueueTrouble as trouble:
-                journal.reload_failed([f"waiting mail was not routed anew: {trouble}; reload again"])
         for helper in (*helpers, *configured):
             helper.cancel()
         await relay.stop(config.smtp.stop_timeout)

@@ -4,12 +4,17 @@
               ^ wake() when somebody put or flushed            Connections, Health
 
 A pass asks the queue which next hops have something due and nudges their
-feeds; each works on its own, so a slow one never holds another.  Mail that a
-worker put by other routes than ours gets its next hop first.  Primaries that nothing
+feeds; each works on its own, so a slow one never holds another.  Primaries that nothing
 was heard of for a minute are probed, and those that are down when it is time,
 a score at once.  Between passes the runner sleeps until it is woken, the next
 deferred mail or lease is due, or a probe.  Wakes that come close together are one
 pass.
+
+A new map: what waits is asked anew for its next hop, in the background, a page at a
+time (a million recipients take half a minute).  Until that is done a next hop that the
+map does not name gets nothing; and of mail that moves from one primary to another
+what is due in these seconds may still go to the old one.  Mail that a worker put by
+other routes than ours gets its next hop in the same way, before anything is tried.
 
 All connections together are limited; a next hop that the map names may always
 have one, while strangers (who get notices) share half of the limit.
@@ -45,6 +50,8 @@ from backupmx.route.routes import Routes
 
 __all__ = ["Relay", "RelaySettings"]
 
+_AT_ONCE = 1.0
+"""Seconds for which a new map is waited for before anything is tried; most queues are asked within."""
 _GATHER = 0.05
 # Passes are 50 ms apart: a lone message goes at once, under load a pass finds a handful and costs them little.
 _AFTER_TROUBLE = 1.0
@@ -83,6 +90,7 @@ class Relay:
         self._stopping = False
         self._patience = 0.0
         self._done = asyncio.Event()
+        self._rerouting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Next hops as the map says now; what is known of them.  Raises QueueTrouble."""
@@ -90,15 +98,35 @@ class Relay:
         await self.health.refresh()
 
     async def reload(self, routes: Routes, settings: RelaySettings | None = None) -> None:
-        """A new map: waiting mail is routed anew; perhaps new settings.  Raises QueueTrouble."""
+        """A new map, perhaps new settings: waiting mail is routed anew, at once or, when there is much, soon."""
         self.health.settings = settings = settings or self._means.settings
         self._means = replace(self._means, routes=routes, settings=settings)
         self._watched = [text for text in routes.next_hops if _connects(text)]
         for feed in self._feeds.values():
             feed.means = self._means
             feed.connections.reload(settings)
-        await self._means.queue.reroute(routes.next_hop, routes.signature)
-        self.wake()
+        if self._rerouting is not None:
+            self._rerouting.cancel()  # between two pages; the new map begins at the first
+        self._rerouting = asyncio.create_task(self._reroute(routes))
+        await asyncio.wait([self._rerouting], timeout=_AT_ONCE)
+
+    async def _reroute(self, routes: Routes) -> None:
+        """Every waiting recipient's next hop, by this map."""
+        while True:
+            try:
+                await self._means.queue.reroute(routes.next_hop, routes.signature)
+                self.wake()
+                return
+            except QueueTrouble as trouble:
+                self._means.journal.queue_trouble(f"waiting mail is not routed anew yet: {trouble}")
+            await asyncio.sleep(_AFTER_TROUBLE)
+
+    def _is_routed(self) -> bool:
+        """The new map has been asked about all that waits."""
+        if self._rerouting is None or not self._rerouting.done():
+            return False
+        self._rerouting.result()  # a bug ends the relay, and the next one begins anew
+        return True
 
     @property
     def routes(self) -> Routes:
@@ -127,6 +155,8 @@ class Relay:
                 await self._sleep(await self._pass(tasks), began)
             await asyncio.gather(*(feed.stop(self._patience) for feed in self._feeds.values()))
             tidying.cancel()
+            if self._rerouting is not None:
+                self._rerouting.cancel()  # the next relay goes on: the queue remembers that it was not the end
         self._done.set()
 
     async def stop(self, patience: float = 30.0) -> None:
@@ -142,11 +172,11 @@ class Relay:
         try:
             if self.health.any_down:
                 await self.health.refresh()
-            now, longest = means.clock(), _LONGEST_SLEEP
+            now, longest, routed = means.clock(), _LONGEST_SLEEP, self._is_routed()
             for due in await means.queue.due(now):
-                if due.next_hop == UNROUTED:
-                    await means.queue.reroute(means.routes.next_hop, means.routes.signature)
-                    self.wake()
+                if due.next_hop == UNROUTED and routed:
+                    self._rerouting = asyncio.create_task(self._reroute(means.routes))
+                if due.next_hop == UNROUTED or not (routed or due.next_hop in means.routes.next_hops):
                     continue
                 feed = self._feed(due.next_hop, tasks)
                 if feed is None:

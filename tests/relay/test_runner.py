@@ -10,7 +10,8 @@ import pytest
 
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
-from backupmx.queue.entry import NewEntry, NewRecipient, State, new_id
+from backupmx.queue.entry import NewEntry, NewRecipient, QueueTrouble, State, new_id
+from backupmx.relay import runner
 from backupmx.route import transport_map
 from backupmx.route.routes import Routes
 from tests.net.peers import CLOSE, STALL, Peer
@@ -344,3 +345,58 @@ async def test_paused(tmp_path: Path) -> None:
         s.relay.wake()
         await s.settled()
         assert (len(peer.taken), await s.states()) == (2, {})
+
+
+async def test_a_new_map_and_a_long_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a long queue is asked anew for its next hops the relay works on: primaries get mail, next hops that the
+    map does not name any more get none, a second new map and a stop wait for nothing, and trouble is tried again."""
+    monkeypatch.setattr(runner, "_AT_ONCE", 0.01)
+    monkeypatch.setattr(runner, "_AFTER_TROUBLE", 0.01)
+    async with Peer() as old, Peer() as new:
+        both = f"example.jp smtp:[127.0.0.1]:{new.port}\nexample.net smtp:[127.0.0.1]:{old.port}"
+        async with scene(tmp_path, both) as s:
+            really, asked = s.queue.reroute, list[str]()
+
+            async def slowly(route: Callable[[str], str], signature: str) -> int:
+                asked.append(signature)
+                if len(asked) == 1:
+                    await asyncio.Event().wait()
+                if len(asked) == 2:
+                    raise QueueTrouble("the disk")
+                return await really(route, signature)
+
+            monkeypatch.setattr(s.queue, "reroute", slowly)
+            moved = Routes(
+                transport_map.parse(f"example.jp smtp:[127.0.0.1]:{new.port}\nexample.net retry:4.3.2 later")
+            )
+            await s.relay.reload(moved)
+            await s.put("u@example.jp")
+            await s.put("u@example.net")  # by the map of before: its worker has not read the new one yet
+            await until(lambda: len(new.taken) == 1)
+            assert (len(asked), old.taken) == (1, [])
+            await s.relay.reload(moved)
+            await until(lambda: len(asked) == 3)
+            await s.settled()
+            assert (await s.states(), old.taken) == ({"u@example.net": "deferred"}, [])
+            assert s.events("waiting mail is not routed anew yet: the disk") == 1
+
+
+async def test_a_stop_amid_a_new_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that is stopped while it asks for next hops ends at once; the next one begins anew."""
+    monkeypatch.setattr(runner, "_AT_ONCE", 0.01)
+    async with Peer() as peer:
+        map = f"example.jp smtp:[127.0.0.1]:{peer.port}"
+        async with scene(tmp_path, f"{map}\nexample.net smtp:[127.0.0.1]:1") as s:
+            pages = asyncio.Event()
+
+            async def for_ever(*page: object) -> int:
+                await pages.wait()
+                return 0
+
+            monkeypatch.setattr(s.queue, "_move", for_ever)
+            await s.put("u@example.net")
+            await s.relay.reload(Routes(transport_map.parse(f"{map}\nexample.net smtp:[127.0.0.1]:{peer.port}")))
+            assert not peer.taken
+        async with scene(tmp_path, f"{map}\nexample.net smtp:[127.0.0.1]:{peer.port}") as s:
+            s.pass_time(600)  # it may have been tried by the old map
+            await until(lambda: len(peer.taken) == 1)
