@@ -1,6 +1,9 @@
 """The journal: Postfix's line shapes, one counter an event, nothing unprintable."""
 
 import json
+import select
+import threading
+from collections.abc import Callable
 
 from backupmx.journal import Journal
 from backupmx.mail.envelope import Client, Envelope, Recipient
@@ -168,3 +171,47 @@ def test_what_has_no_line_is_counted() -> None:
         ("backupmx_rule_hits_total", "header_checks", "4", "/a/ DUNNO"): 0,
         ("backupmx_rule_hits_total", "header_checks", "5", "/b/ IGNORE"): 1,
     }
+
+
+def test_the_lines_of_one_turn_are_one_write() -> None:
+    """In a loop lines wait for the end of the turn, in order; at the end of the loop none is left behind."""
+    written: list[bytes] = []
+    turn: list[Callable[[], None]] = []
+    told = journal(written)
+    told.gather(turn.append)
+    told.removed("ONE")
+    told.removed("TWO")
+    assert (len(turn), written) == (1, [])
+    turn.pop()()
+    assert [line.split(b": ", 1)[1] for line in written[0].splitlines()] == [b"ONE: removed", b"TWO: removed"]
+    told.removed("THREE")
+    told.gather(None)
+    told.removed("FOUR")
+    assert [each[-16:] for each in written[1:]] == [b" THREE: removed\n", b": FOUR: removed\n"]
+
+
+def test_a_write_is_no_more_than_a_pipe_takes_whole() -> None:
+    """Lines of several processes in one pipe never mix: a write ends with a line, within PIPE_BUF."""
+    written: list[bytes] = []
+    turn: list[Callable[[], None]] = []
+    told = journal(written)
+    told.gather(turn.append)
+    for _ in range(100):
+        told.removed("Q" * 100)
+    told.removed("L" * 9000)
+    turn.pop()()
+    assert all(each.endswith(b"\n") for each in written)
+    assert max(map(len, written[:-1])) <= select.PIPE_BUF < len(written[-1])
+    assert b"".join(written).count(b"removed") == 101
+
+
+def test_another_threads_line_goes_at_once() -> None:
+    """It does not wait for a turn of a loop that it cannot wake."""
+    written: list[bytes] = []
+    turn: list[Callable[[], None]] = []
+    told = journal(written)
+    told.gather(turn.append)
+    other = threading.Thread(target=told.removed, args=("QID",))
+    other.start()
+    other.join()
+    assert (len(written), turn) == (1, [])

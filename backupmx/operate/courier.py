@@ -119,6 +119,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
     await resolver.close()
     await queue.close()
     publisher.end()
+    journal.gather(None)
     return 0
 
 

@@ -34,7 +34,7 @@ def _collect_seldom() -> None:
 
 
 def report_to(journal: Journal) -> None:
-    """What the loop itself has to say goes to the journal and not past it."""
+    """What the loop itself has to say goes to the journal and not past it; the lines of one turn go together."""
 
     def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -43,7 +43,9 @@ def report_to(journal: Journal) -> None:
         else:
             journal.bug(str(context.get("message", "event loop")), error or RuntimeError(str(context)))
 
-    asyncio.get_running_loop().set_exception_handler(tell)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell)
+    journal.gather(loop.call_soon)
 
 
 class Told:

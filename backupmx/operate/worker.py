@@ -126,6 +126,7 @@ async def _receive(
     await queue.close()
     bell.close()
     publisher.end()
+    journal.gather(None)
     return 0
 
 
