@@ -1,14 +1,15 @@
 # make demo    the whole job on one screen, in under a minute after installation
 # make test    everything that must hold: tests, types, style, the import ladder
 # make check   the same without what takes long or needs other programs: before each commit
-# make bench   the questions of benchmarks/, one table each; BENCH=rules asks only that one
+# make bench   what we promise beside Postfix, then the questions of benchmarks/, a table each; BENCH=rules asks only that one
+# make bench-check   some minutes of it: a warning for each ratio to Postfix that fell by more than a fifth
 # make lint    style, types and the import ladder alone
 #
 # Needs Python 3.11 or later with venv.  Everything else goes into .venv.
 
 PYTHON = python3
 BIN = .venv/bin
-BENCH = rules rules_relay checks smtp idle flame queue flush relay recipients end_to_end
+BENCH = goals growth rules rules_relay checks stalls smtp idle flame queue flush relay recipients client_policy
 # Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
 DEBIAN = bind9-dnsutils clamav-daemon clamav-milter clamdscan opendkim opendkim-tools libldap2-dev libsasl2-dev postfix \
 	postfix-pcre rspamd slapd spamass-milter spamassassin spamd strace swaks unbound
@@ -53,6 +54,9 @@ lint: .venv/developing
 bench: .venv/developing
 	@for question in $(BENCH); do echo "== $$question"; $(BIN)/python -m benchmarks.$$question || exit 1; done
 
+bench-check: .venv/developing
+	@$(BIN)/python -m benchmarks --short --against benchmarks/history.jsonl
+
 .venv/installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'
@@ -63,4 +67,4 @@ bench: .venv/developing
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/installed
 
-.PHONY: demo test check lint bench
+.PHONY: demo test check lint bench bench-check

@@ -24,11 +24,10 @@ BUGS
 
 import argparse
 import json
-import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.servers import RULES, Server, Sink, cpu, forget_peaks, machine, peak, quiet, send, servers, wait
+from benchmarks.servers import RULES, Server, Sink, machine, quiet, send, servers, timed
 
 LOADS = {
     "fresh": (["-s", "20", "-l", "4096"], 3000),
@@ -40,24 +39,15 @@ LOADS = {
 
 
 def measure(server: Server, sink: Sink, load: str, messages: int) -> tuple[float, float, float]:
-    """-> (messages a second, CPU milliseconds a message, MiB of the largest process)"""
+    """-> as `timed`"""
     options, _ = LOADS[load]
-    if load == "flush":
-        sink.stop()
-        send(server, options, messages)
-        quiet(server)  # both find out that nobody is there
-        sink.start()
-    already = sink.counted()
-    forget_peaks(server)
-    used, began = cpu(server), time.monotonic()
-    if load == "flush":
-        server.flush()
-    else:
-        send(server, options, messages)
-    wait(lambda: sink.counted() >= already + messages)
-    seconds = time.monotonic() - began
-    quiet(server)
-    return messages / seconds, (cpu(server) - used) / messages * 1000, peak(server)
+    if load != "flush":
+        return timed(server, sink, lambda: send(server, options, messages), messages)
+    sink.stop()
+    send(server, options, messages)
+    quiet(server)  # both find out that nobody is there
+    sink.start()
+    return timed(server, sink, server.flush, messages)
 
 
 def main() -> None:

@@ -62,6 +62,12 @@ def idle(port: int, count: int) -> list[socket.socket]:
     return clients
 
 
+def room_for(connections: int) -> None:
+    """Descriptors of this process, which holds the clients; children have them too."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (connections + 500, most))
+
+
 def rate(port: int, messages: int) -> float:
     """Messages a second that come through."""
     began = time.monotonic()
@@ -95,7 +101,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--messages", type=int, default=2000)
     given = arguments.parse_args()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (given.connections + 500, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    room_for(given.connections)
     alone, beside = [], []
     with tempfile.TemporaryDirectory(prefix="backupmx-bench-") as name, ExitStack() as stack:
         folder = Path(name)

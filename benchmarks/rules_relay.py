@@ -20,26 +20,15 @@ BUGS      Source, sinks and servers share the machine; only ratios of one run
 import argparse
 import json
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from benchmarks.rules import ABSENT, message
-from benchmarks.servers import RULES, Server, Sink, cpu, machine, quiet, send, servers, wait
+from benchmarks.servers import RULES, machine, send, servers, timed
 
 FIRST, THOUSAND = "first user", "1,000 rules"
 WHO = ("backupmx", "Postfix")
-
-
-def measure(server: Server, sink: Sink, source: list[str], messages: int) -> tuple[float, float]:
-    """-> (messages a second, CPU milliseconds a message)"""
-    sink.restart()
-    used, began = cpu(server), time.monotonic()
-    send(server, source, messages)
-    wait(lambda: sink.counted() >= messages)
-    seconds = time.monotonic() - began
-    quiet(server)
-    return messages / seconds, (cpu(server) - used) / messages * 1000
 
 
 def main() -> None:
@@ -58,8 +47,9 @@ def main() -> None:
         with servers({FIRST: RULES, THOUSAND: thousand}) as running:
             for _ in range(arguments.rounds):
                 for which, (server, sink) in running.items():
-                    source = ["-s", "20", "-d", "-F", str(mail)]
-                    results.setdefault(which, []).append(measure(server, sink, source, arguments.messages))
+                    deliver = partial(send, server, ["-s", "20", "-d", "-F", str(mail)], arguments.messages)
+                    rate, used, _ = timed(server, sink, deliver, arguments.messages)
+                    results.setdefault(which, []).append((rate, used))
     print(machine())
     report({which: (median(r for r, _ in of), median(c for _, c in of)) for which, of in results.items()})
     if arguments.json:

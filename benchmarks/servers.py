@@ -1,6 +1,6 @@
 """servers: backupmx and Postfix with the same duties, a sink that counts, and what they use.
 
-Not a question of its own: end_to_end, checked and rules_relay measure with it.
+Not a question of its own: those that run whole servers measure with it.
 """
 
 import os
@@ -39,6 +39,8 @@ min_free = 0
 [admin]
 listen = ""
 """
+ONE = "example.jp smtp:[127.0.0.1]:{sink}\n"
+"""transport.map."""
 
 
 class Server(Protocol):
@@ -52,15 +54,17 @@ class Server(Protocol):
 class Sink:
     """smtp-sink, which counts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        """`host`: where it listens; empty: on all of 127.0.0.0/8, as so many primaries."""
         self.port = free_port()
+        self._host = host
         self._counts = folder / "counts"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self._counts.open("wb") as counts:
             self._process = subprocess.Popen(
-                ["smtp-sink", "-u", "root", "-c", f"127.0.0.1:{self.port}", "1000"], stdout=counts, stderr=counts
+                ["smtp-sink", "-u", "root", "-c", f"{self._host}:{self.port}", "1000"], stdout=counts, stderr=counts
             )
 
         wait(lambda: listens(self.port))
@@ -84,11 +88,13 @@ class Sink:
 
 
 class Ours:
-    def __init__(self, folder: Path, sink: int, port: int, config: str = CONFIG, rules: Path = RULES) -> None:
+    def __init__(
+        self, folder: Path, sink: int, port: int, config: str = CONFIG, rules: Path = RULES, map_: str = ONE
+    ) -> None:
         self.port = port
         self.folder = folder
         folder.mkdir(exist_ok=True)  # it may have a queue already
-        (folder / "transport.map").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
+        (folder / "transport.map").write_text(map_.format(sink=sink))
         (folder / "backupmx.toml").write_text(config.format(port=port, rules=rules))
         self._run = [sys.executable, "-m", "backupmx"]
         # As installed: a command reads its bytecode and does not compile itself anew each time.
@@ -116,14 +122,15 @@ class Theirs:
     """Postfix with the same duties, by the tests' launcher."""
 
     def __init__(
-        self, stack: ExitStack, folder: Path, sink: int, more: Mapping[str, str] | None = None, services: str = ""
-    ) -> None:
+        self, stack: ExitStack, folder: Path, sink: int, more: Mapping[str, str] | None = None, services: str = "",
+        map_: str = ONE,
+    ) -> None:  # fmt: skip
         """`more`: lines of main.cf; `services`: of master.cf."""
         folder.mkdir()
-        (folder / "transport").write_text(f"example.jp smtp:[127.0.0.1]:{sink}\n")
+        (folder / "transport").write_text(map_.format(sink=sink))
         settings = {
             "virtual_mailbox_domains": "",
-            "relay_domains": "example.jp",
+            "relay_domains": f"texthash:{folder}/transport",
             "transport_maps": f"texthash:{folder}/transport",
             "header_checks": f"pcre:{RULES}",
             "mime_header_checks": "",
@@ -211,8 +218,26 @@ def send(server: Server, options: list[str], messages: int) -> None:
     )  # fmt: skip
 
 
+def timed(server: Server, sink: Sink, work: Callable[[], None], messages: int) -> tuple[float, float, float]:
+    """-> (messages a second until the sink has them, CPU milliseconds a message, MiB of the largest process)"""
+    already = sink.counted()
+    forget_peaks(server)
+    used, began = cpu(server), time.monotonic()
+    work()
+    wait(lambda: sink.counted() >= already + messages)
+    seconds = time.monotonic() - began
+    quiet(server)
+    return messages / seconds, (cpu(server) - used) / messages * 1000, peak(server)
+
+
 @contextmanager
-def servers(tables: Mapping[str, Path]) -> Iterator[dict[tuple[str, str], tuple[Server, Sink]]]:
+def servers(
+    tables: Mapping[str, Path],
+    map_: str = ONE,
+    host: str = "127.0.0.1",
+    config: str = CONFIG,
+    more: Mapping[str, str] | None = None,
+) -> Iterator[dict[tuple[str, str], tuple[Server, Sink]]]:
     """Both with each of these tables: (who, table's name) -> server and sink.  Who is "backupmx" or "Postfix"."""
     with tempfile.TemporaryDirectory(prefix="backupmx-bench-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -223,13 +248,14 @@ def servers(tables: Mapping[str, Path]) -> Iterator[dict[tuple[str, str], tuple[
                 place = folder / f"{who}-{number}"
                 counts = folder / f"sink-{who}-{number}"
                 counts.mkdir()
-                sink = Sink(counts)
+                sink = Sink(counts, host)
                 sink.start()  # a primary that is away at the start counts as down until it has answered three times
                 stack.callback(sink.stop)
                 if who == "Postfix":
-                    running[who, table] = Theirs(stack, place, sink.port, {"header_checks": f"pcre:{rules}"}), sink
+                    settings = {"header_checks": f"pcre:{rules}", **(more or {})}
+                    running[who, table] = Theirs(stack, place, sink.port, settings, map_=map_), sink
                 else:
-                    ours = Ours(place, sink.port, free_port(), rules=rules)
+                    ours = Ours(place, sink.port, free_port(), config, rules, map_)
                     stack.callback(ours.stop)
                     running[who, table] = ours, sink
         for server, _ in running.values():

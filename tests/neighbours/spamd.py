@@ -32,15 +32,16 @@ skip_rbl_checks 1
 
 
 @contextmanager
-def spamd(folder: Path, more: str = "") -> Iterator[str]:
-    """-> "tcp:127.0.0.1:PORT" while it runs.  `more`: lines of its local.cf."""
+def spamd(folder: Path, more: str = "", *, stock: bool = False, children: int = 1) -> Iterator[str]:
+    """-> "tcp:127.0.0.1:PORT" while it runs.  `more`: lines of its local.cf.  `stock`: with Debian's own rules."""
     program = required("spamd")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="spamd-") as rules:  # not below pytest's: its children drop to nobody
         _write(Path(rules), more)
         command = [
-            program, "--nouser-config", "--local", "--max-children=1", f"--listen=127.0.0.1:{port}",
-            f"--configpath={rules}/rules", f"--siteconfigpath={rules}/site", f"--helper-home-dir={rules}",
+            program, "--nouser-config", "--local", f"--max-children={children}", f"--listen=127.0.0.1:{port}",
+            *([] if stock else [f"--configpath={rules}/rules", f"--siteconfigpath={rules}/site"]),
+            f"--helper-home-dir={rules}",
             "--username=nobody", "--syslog=stderr", f"--pidfile={folder}/pid",
         ]  # fmt: skip
         with (folder / "log").open("wb") as log:
