@@ -380,7 +380,7 @@ class Quarantine(Section):
     keep: Seconds = 7 * 86400.0
     """Forgotten after this long."""
     max_size: Octets = 1 << 30
-    """Oldest out first beyond this."""
+    """Oldest out first beyond this, and while less than twice `queue.min_free` is free."""
 
 
 class Ledger(Section):

@@ -145,7 +145,7 @@ async def _sweep_often(config: Config, journal: Journal) -> None:
     sweep = sum_and_sweep
     while True:
         try:
-            queue = await open_queue(config.queue_store, journal=journal)
+            queue = await open_queue(config.queue_store, min_free=config.queue.min_free, journal=journal)
             # Its own: reading the whole account takes a second a million lines, and the relay's reads do not wait.
             try:
                 await sweep(queue, config, journal)
@@ -182,6 +182,7 @@ async def sum_and_sweep(queue: SqliteQueue, config: Config, journal: Journal) ->
 async def _sweep_queue(queue: SqliteQueue, config: Config, journal: Journal) -> None:
     now, quarantine = time.time(), config.quarantine
     await Quarantine(queue).tidy(now, keep=quarantine.keep, max_size=quarantine.max_size)
+    await queue.spend_quarantine()
     await queue.prune(now - config.ledger.keep)
 
 

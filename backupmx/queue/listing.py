@@ -69,6 +69,16 @@ def _listed(
     ]
 
 
+def oldest_quarantined(db: Connection, limit: int) -> Sequence[str]:
+    """Ids, in order of arrival, by the index of the quarantine alone."""
+    rows = db.execute(
+        "SELECT e.id FROM (SELECT DISTINCT entry FROM recipient WHERE state IN ('discarded', 'unreturned')"
+        " ORDER BY entry LIMIT ?) q JOIN entry e ON e.key = q.entry ORDER BY q.entry",
+        (limit,),
+    )
+    return [id for (id,) in rows.fetchall()]
+
+
 def overdue(db: Connection, before: float, max_size: int, limit: int) -> Sequence[tuple[str, float]]:
     """(id, since) of what quarantine keeps no longer, oldest first: there since `before`, or beyond `max_size` when
     the newest are counted first.

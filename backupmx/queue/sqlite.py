@@ -73,6 +73,7 @@ from backupmx.queue.rows import IN_ROW, Packed, pack, text
 from backupmx.queue.schema import PATIENCE, connect, migrate, trouble_of
 
 _PAGE = 1000
+_SPENT_AT_ONCE = 100
 
 
 async def open_queue(
@@ -170,6 +171,8 @@ class SqliteQueue:
         """Raises QueueFull below the floor.  A spooled body is on the disk already."""
         more = 0 if message.spool is not None else _octets(message)
         try:
+            if self._room.runs_short():
+                await self.spend_quarantine()
             if self._room.enough(more):
                 return
             if not large and self._room.enough(more - await self._reader.read(stock.reusable)):
@@ -177,6 +180,21 @@ class SqliteQueue:
         except OSError as error:
             raise trouble_of(error) from error
         raise QueueFull("less than queue.min_free would be left")
+
+    async def spend_quarantine(self) -> None:
+        """While less than twice min_free is left the oldest of what rules discarded has its end."""
+        while self._lacking(await self._reader.read(stock.reusable)):
+            oldest = await self._reader.read(listing.oldest_quarantined, _SPENT_AT_ONCE)
+            if not oldest:
+                return
+            now = self._clock()
+            await asyncio.gather(*(self.expel(id, now) for id in oldest))
+
+    def _lacking(self, reusable: int) -> bool:
+        try:
+            return self._room.lacking(reusable)
+        except OSError as error:
+            raise trouble_of(error) from error
 
     async def claim(self, next_hop: str, limit: int, now: float, lease: float) -> Sequence[Claim]:
         want = claims.Want(text(next_hop), limit, now, now + lease)

@@ -6,7 +6,7 @@ parcel    the same with all that its export says of it
 totals    how much waits, by next hop and state
 check     database, checksums and body files, one sentence for each fault
 sweep     body files that no entry names go
-Room      is there room for so many octets more?
+Room      is there room for so many octets more, and does it run short?
 """
 
 import json
@@ -178,7 +178,11 @@ def reusable(db: Connection) -> int:
 
 
 class Room:
-    """The disk floor.  Asked for every message, looked up once a second."""
+    """The disk floor.  Asked for every message, looked up once a second.
+
+    The quarantine is spent while less than twice the floor is left: so it is gone before the floor is touched, and
+    mail has the other half of it, also large mail, which no room inside the database helps.
+    """
 
     def __init__(self, path: str, min_free: int, fresh: float = 1.0) -> None:
         self._folder = os.path.dirname(path)
@@ -186,13 +190,29 @@ class Room:
         self._fresh = fresh
         self._looked = float("-inf")
         self._free = 0
+        self._told = False
 
     def enough(self, octets: int) -> bool:
         """Would `min_free` be left after so many octets more?"""
-        if self._min_free <= 0:
-            return True
+        return self._min_free <= 0 or self._now() - octets >= self._min_free
+
+    def runs_short(self) -> bool:
+        """Is less than twice `min_free` left?  Said once a look: what helps takes longer than a message."""
+        if self._min_free <= 0 or self._now() >= 2 * self._min_free or self._told:
+            return False
+        self._told = True
+        return True
+
+    def lacking(self, reusable: int) -> bool:
+        """The same, looked up now and with what the database has inside."""
+        self._looked = float("-inf")
+        lacks = self._now() + reusable < 2 * self._min_free
+        self._told = True
+        return lacks
+
+    def _now(self) -> int:
         now = time.monotonic()
         if now - self._looked >= self._fresh:
             disk = os.statvfs(self._folder)
-            self._free, self._looked = disk.f_bavail * disk.f_frsize, now
-        return self._free - octets >= self._min_free
+            self._free, self._looked, self._told = disk.f_bavail * disk.f_frsize, now, False
+        return self._free
