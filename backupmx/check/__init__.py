@@ -9,7 +9,7 @@
     virus         virus_clamd, virus_yara: engines; parts: what they decode
     spam          spam_spamd, spam_rspamd, spam_builtin: engines; spam_rules: spam.toml
     milters       any milter, after these: milter_listed (one of them), milter_replay
-                  (told event by event), milter_draft (its edits; pure), milter_macros
+                  (told event by event), milter_draft, milter_headers (its edits; pure), milter_macros
     breaker       an engine that is away is left alone                what stands
     remembered    the same message again                              before engines
     spf dkim dmarc arc

@@ -9,8 +9,10 @@ those.  An insertion counts our Received too, as Postfix does (index 0: on top
 of everything, 1: after our Received); the fields of our own checks count for
 nobody and stay under it.
 
-`apply(edits, draft, show, is_ours)` takes the edits in their order.  `show` is
-milter_header_checks: each header that is added, inserted or changed passes it.
+`Work(draft, show, is_ours)` takes the edits in their order, so many at a time
+as the caller likes: there may be one for each line of a large header, and they
+are rules' work.  `show` is milter_header_checks: each header that is added,
+inserted or changed passes it.
 
     IGNORE on a changed header drops the change: the old one stays (Postfix)
     a deletion is shown to nobody
@@ -21,12 +23,15 @@ that is said.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TypeAlias
 
+from backupmx.check.milter_headers import Lines
 from backupmx.mail.address import Malformed, domain_of, local_of, parse_path
 from backupmx.mail.envelope import Envelope, Recipient
-from backupmx.mail.headers import label, rendered
+from backupmx.mail.headers import rendered
 from backupmx.mail.message import Buffer, Message, Spool, canonical
 from backupmx.net.milter_answers import (
     AddHeader,
@@ -46,6 +51,7 @@ HEADER_LIMIT = 60_000
 
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*")
 
+_Same: TypeAlias = tuple[str, str]
 Show = Callable[[bytes], bytes | None]
 """A header -> as it is to be written; None: not at all."""
 
@@ -103,34 +109,30 @@ def draft(message: Message, envelope: Envelope, hidden: int, trace: int) -> Draf
     )
 
 
-def apply(
-    edits: Sequence[Edit], before: Draft, show: Show, is_ours: Callable[[str], bool], leading_space: bool = False
-) -> Draft:
-    """All edits of one milter, or none: it is called when its last word is there."""
-    work = _Work(before, show, is_ours, b"" if leading_space else b" ")
-    for edit in edits:
-        work.do(edit)
-    return work.done()
+class Work:
+    """A draft in pieces, for the edits of one milter; begun when its last word is there."""
 
-
-class _Work:
-    """A draft in pieces."""
-
-    def __init__(self, before: Draft, show: Show, is_ours: Callable[[str], bool], blank: bytes) -> None:
-        self._before, self._show, self._is_ours, self._blank = before, show, is_ours, blank
-        self._top, self._below = list(before.top), list(before.below)
+    def __init__(self, before: Draft, show: Show, is_ours: Callable[[str], bool], leading_space: bool = False) -> None:
+        self._before, self._show, self._is_ours = before, show, is_ours
+        self._blank = b"" if leading_space else b" "
+        self._lines = Lines(before.top, before.below)
         self._body: list[bytes] | None = None
-        self._sender, self._recipients = before.sender, list(before.recipients)
+        self._sender = before.sender
+        self._recipients: dict[_Same, list[Recipient]] = {}
+        for recipient in before.recipients:
+            self._recipients.setdefault(_same(recipient.address), []).append(recipient)
         self._held, self._remarks = before.held, list(before.remarks)
 
     def done(self) -> Draft:
+        """What became of it.  A new body is looked through as a whole: of a large one that is work for a thread."""
         before, body, spool = self._before, self._before.body, self._before.spool
         if self._body is not None:
             text = canonical(b"".join(self._body))
             body, spool = (b"\r\n", text if text.endswith(b"\r\n") or not text else text + b"\r\n"), None
         return replace(
-            before, top=tuple(self._top), below=tuple(self._below), body=body, spool=spool, sender=self._sender,
-            recipients=tuple(self._recipients), held=self._held, remarks=tuple(self._remarks),
+            before, top=self._lines.top, below=self._lines.below, body=body, spool=spool, sender=self._sender,
+            recipients=tuple(chain.from_iterable(self._recipients.values())), held=self._held,
+            remarks=tuple(self._remarks),
         )  # fmt: skip
 
     def do(self, edit: Edit) -> None:
@@ -147,8 +149,7 @@ class _Work:
             case AddRecipient(path, parameters):
                 self._add_recipient(path, parameters)
             case DeleteRecipient(path):
-                gone = _same(_plain(path))
-                self._recipients = [r for r in self._recipients if _same(r.address) != gone]
+                self._recipients.pop(_same(_plain(path)), None)
             case ChangeSender(path):
                 self._change_sender(path)
             case Quarantine(reason):
@@ -160,37 +161,22 @@ class _Work:
 
     def _add(self, name: bytes, value: bytes) -> None:
         if (header := self._shown(name, value)) is not None:
-            self._below.append(header)
+            self._lines.add(header)
 
     def _insert(self, index: int, name: bytes, value: bytes) -> None:
-        if (header := self._shown(name, value)) is None:
-            return
-        if index <= len(self._top):
-            self._top.insert(index, header)
-        else:
-            self._below.insert(max(0, index - len(self._top) - self._before.trace), header)
+        if (header := self._shown(name, value)) is not None:
+            self._lines.insert(index, header, self._before.trace)
 
     def _change(self, index: int, name: bytes, value: bytes) -> None:
         """Index 0 is 1, as in sendmail."""
-        place = self._find(max(1, index), name.lower())
-        if place is None:
+        number, key = max(1, index), name.lower()
+        if not self._lines.has(key, number):
             if value:
                 self._add(name, value)
-            return
-        headers, at = place
-        if not value:
-            del headers[at]
+        elif not value:
+            self._lines.delete(key, number)
         elif (header := self._shown(name, value)) is not None:
-            headers[at] = header
-
-    def _find(self, index: int, name: bytes) -> tuple[list[bytes], int] | None:
-        for headers in (self._top, self._below):
-            for at, header in enumerate(headers):
-                if label(header) == name:
-                    index -= 1
-                    if index == 0:
-                        return headers, at
-        return None
+            self._lines.change(key, number, header)
 
     def _add_recipient(self, path: bytes, parameters: bytes) -> None:
         try:
@@ -200,8 +186,8 @@ class _Work:
             return
         if not self._is_ours(address):
             self._remarks.append(f"recipient <{address}> not added: not in a domain we relay")
-        elif _same(address) not in map(_same, (r.address for r in self._recipients)):
-            self._recipients.append(Recipient(address, _notify(_text(parameters))))
+        elif _same(address) not in self._recipients:
+            self._recipients[_same(address)] = [Recipient(address, _notify(_text(parameters)))]
 
     def _address(self, path: bytes) -> str:
         return parse_path(b"<" + path.strip(b"<> ") + b">", utf8=self._before.smtputf8)[0]
@@ -226,6 +212,6 @@ def _text(octets: bytes) -> str:
     return octets.decode("utf-8", "replace")
 
 
-def _same(address: str) -> tuple[str, str]:
+def _same(address: str) -> _Same:
     """Two addresses are one when their domains differ only in case."""
     return local_of(address), domain_of(address)

@@ -55,7 +55,8 @@ async def replay(milter: Dialogue, mail: Mail, draft: Draft, macros: Macros, lar
         return said
     step, answer = await _content(milter, draft, macros)
     if isinstance(answer, Continue):
-        edits, answer = await milter.end(macros.of(END_OF_MESSAGE, milter.terms), largest)
+        shown = len(draft.top) + len(draft.below)
+        edits, answer = await milter.end(macros.of(END_OF_MESSAGE, milter.terms), largest, shown)
         return Said(END_OF_MESSAGE, answer, edits, said.refused)
     return Said(step, answer, (), said.refused)
 

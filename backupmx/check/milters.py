@@ -31,15 +31,17 @@ RFC 5321 4.5.3.2.6: the client waits ten minutes for our reply.  All milters
 together get nine.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
+from backupmx.check.aside import aside
 from backupmx.check.breaker import EngineState
 from backupmx.check.field import plain
 from backupmx.check.finding import Mail, Seen
-from backupmx.check.milter_draft import Draft, apply, draft
+from backupmx.check.milter_draft import Draft, Work, draft
 from backupmx.check.milter_listed import Listed, Milter
 from backupmx.check.milter_macros import Macros
 from backupmx.check.milter_replay import Said
@@ -51,10 +53,12 @@ from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.net.endpoint import Endpoint
 from backupmx.net.milter import MilterTrouble, Timeouts
-from backupmx.net.milter_answers import TRY_AGAIN, Discard, Refuse
+from backupmx.net.milter_answers import TRY_AGAIN, Discard, Edit, Refuse, ReplaceBody
 
 TOGETHER = 540.0
 
+_AT_A_TIME = 50
+"""Edits, each with its look at the rules: a few milliseconds.  Then it is others' turn."""
 _UNAVAILABLE = Reply(550, "5.7.1", "Service unavailable")  # milter_default_action = reject
 _WORDS = {Fate.REJECT: "reject", Fate.DEFER: "reject", Fate.DISCARD: "discard", Fate.HOLD: "hold"}
 
@@ -165,16 +169,21 @@ class Milters:
                 milter=milter.name, recipient=recipient.address,
             )  # fmt: skip
         so_far.refuse(milter.name, said.refused)
-        return self._edit(milter, said, leading_space, so_far, shown, places)
+        return await self._edit(milter, said, leading_space, so_far, shown, places)
 
-    def _edit(
+    async def _edit(
         self, milter: Milter, said: Said, leading_space: bool, so_far: "_SoFar", shown: Shown, places: Places
     ) -> Verdict:
         def is_ours(address: str) -> bool:
             return places.is_ours(address) and not places.is_routed(address)
 
         before = so_far.draft
-        so_far.draft = apply(said.edits, before, shown.show, is_ours, leading_space)
+        work = Work(before, shown.show, is_ours, leading_space)
+        for at, edit in enumerate(said.edits, 1):
+            work.do(edit)
+            if at % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        so_far.draft = await aside(_octets(said.edits), work.done)
         for remark in so_far.draft.remarks[len(before.remarks) :]:
             self._journal.milter_remarked(so_far.mail.queue_id, milter.name, remark)
         if so_far.draft.held:
@@ -248,6 +257,11 @@ def _refusal(milter: Milter, said: Said) -> Verdict | None:
 
 def _refused(reply: Reply, reason: str) -> Verdict:
     return Verdict(Fate.DEFER if reply.temporary else Fate.REJECT, reply, reason=f"{reason}: {reply}")
+
+
+def _octets(edits: Sequence[Edit]) -> int:
+    """Of a new body."""
+    return sum(len(edit.chunk) for edit in edits if isinstance(edit, ReplaceBody))
 
 
 def _told(said: Said) -> str:

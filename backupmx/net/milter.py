@@ -63,9 +63,12 @@ from backupmx.net.milter_codec import (
 
 _TOGETHER = 64 << 10
 _MOST_EDITS = 10_000
-"""Chunks of a new body aside.  Each may be a search through all headers: nobody needs so many."""
-_CHUNK_COST = 256
+"""Chunks of a new body aside, and beside one for each header that it saw: a milter that removes what looks like
+its own header removes as many as somebody sent, and must not be lost for that."""
+_EDIT_COST = 256
 """Octets that an edit counts beside its own: many small ones cost memory too."""
+_AT_A_TIME = 200
+"""Frames of a few octets that are taken before it is others' turn: five milliseconds."""
 
 
 class MilterTrouble(Exception):
@@ -120,23 +123,30 @@ class Dialogue:
             if len(self._out) > _TOGETHER:
                 async with self._limit(step.name, self._timeouts.of(step)):
                     await self._flush()
+                    await asyncio.sleep(0)  # thousands of headers were put together: it is others' turn
             return Continue()
-        return await self._asked(step, [], 0)
+        return await self._asked(step, [])
 
-    async def end(self, macros: Iterable[tuple[str, str]], largest: int) -> tuple[tuple[Edit, ...], Answer]:
+    async def end(
+        self, macros: Iterable[tuple[str, str]], largest: int, headers: int = 0
+    ) -> tuple[tuple[Edit, ...], Answer]:
         """The end of the message: all it wants changed, and its last word.  Raises MilterLost.
 
-        `largest`: octets that its changes may take.
+        `largest`: octets that its changes may take.  `headers`: so many it was shown.
         """
         self._out += macro_frame(END_OF_MESSAGE, macros) + frame(END_OF_MESSAGE.command)
         edits: list[Edit] = []
-        said = await self._asked(END_OF_MESSAGE, edits, largest)
+        room = largest + headers * 2 * _EDIT_COST
+        said = await self._asked(END_OF_MESSAGE, edits, room, _MOST_EDITS + headers)
         return tuple(edits), said
 
-    async def _asked(self, step: Step, edits: list[Edit], room: int) -> Answer:
+    async def _asked(self, step: Step, edits: list[Edit], room: int = 0, most: int = 0) -> Answer:
         """Send what waits; read up to an answer that is not Progress."""
-        seconds, others = self._timeouts.of(step), 0
+        seconds, others, frames = self._timeouts.of(step), 0, 0
         while True:
+            frames += 1
+            if frames % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
             async with self._limit(step.name, seconds):
                 await self._flush()
                 command, data = await self._frame()
@@ -147,9 +157,9 @@ class Dialogue:
                     return said
                 if step is not END_OF_MESSAGE or isinstance(said, Skip):
                     raise Nonsense(f"answer {command!r}")
-                room -= len(data) + _CHUNK_COST
+                room -= len(data) + _EDIT_COST
                 others += not isinstance(said, ReplaceBody)
-                if room < 0 or others > _MOST_EDITS:
+                if room < 0 or others > most:
                     raise Nonsense("more changes than a message may have")
                 edits.append(said)
 

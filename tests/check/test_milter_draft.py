@@ -1,10 +1,13 @@
 """What a milter's edits make of a message."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupmx.check.milter_draft import Draft, apply, draft
+from backupmx.check.milter_draft import Draft, Work, draft
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.headers import label
 from backupmx.mail.message import Message, Spool
@@ -32,9 +35,16 @@ def first() -> Draft:
 
 
 def edited(*edits: Edit, leading_space: bool = False) -> Draft:
-    return apply(
+    return applied(
         edits, first(), lambda header: header, lambda address: address.lower().endswith("example.jp"), leading_space
     )
+
+
+def applied(edits: Iterable[Edit], before: Draft, *others: Any) -> Draft:
+    work = Work(before, *others)
+    for edit in edits:
+        work.do(edit)
+    return work.done()
 
 
 def headers(*edits: Edit) -> list[bytes]:
@@ -91,7 +101,7 @@ def test_what_a_milter_put_on_top_the_next_one_sees() -> None:
     """It is a header like others for later milters, and our Received stays hidden."""
     on_top = edited(InsertHeader(0, b"X-N", b"1"))
     assert [name for name, _ in on_top.headers(leading_space=False)][:2] == [b"X-N", b"Received"]
-    again = apply([ChangeHeader(1, b"x-n", b"2")], on_top, lambda header: header, bool)
+    again = applied([ChangeHeader(1, b"x-n", b"2")], on_top, lambda header: header, bool)
     assert again.message.headers[:2] == (b"x-n: 2", b"Received: ours")
 
 
@@ -146,14 +156,14 @@ def test_rules_see_what_is_written() -> None:
 
     edits = [AddHeader(b"X-N", b"1"), InsertHeader(0, b"X-M", b"2"), ChangeHeader(1, b"X-A", b"3"),
              ChangeHeader(1, b"Subject", b"")]  # fmt: skip
-    after = apply(edits, first(), show, bool).message.headers
+    after = applied(edits, first(), show, bool).message.headers
     assert seen == [b"X-N: 1", b"X-M: 2", b"X-A: 3"]
     assert after == (*HEADERS[:3], *HEADERS[4:])  # IGNORE on a change leaves the old one
 
 
 def test_a_rule_may_write_something_else() -> None:
     """REPLACE: the rule's text stands where the milter's would."""
-    after = apply([ChangeHeader(1, b"X-A", b"3")], first(), lambda header: b"X-Rule: yes", bool)
+    after = applied([ChangeHeader(1, b"X-A", b"3")], first(), lambda header: b"X-Rule: yes", bool)
     assert after.message.headers[4] == b"X-Rule: yes"
 
 
@@ -213,7 +223,7 @@ def test_the_sender_changes() -> None:
 def test_addresses_are_what_the_client_declared(smtputf8: bool, sender: str) -> None:
     """UTF-8 in an address only where the client declared SMTPUTF8: the primary would not take it otherwise."""
     before = draft(MESSAGE, Envelope("a@sender.test", BOTH, smtputf8=smtputf8), 2, 1)
-    assert apply([ChangeSender("<é@sender.test>".encode())], before, lambda header: header, bool).sender == sender
+    assert applied([ChangeSender("<é@sender.test>".encode())], before, lambda header: header, bool).sender == sender
 
 
 def test_quarantine_has_a_reason() -> None:

@@ -356,6 +356,15 @@ async def test_clamav_milter_replaces_what_it_finds(clamav: str) -> None:
 
 
 @pytest.mark.neighbours
+async def test_nobody_buries_a_milter_under_its_own_headers(clamav: str) -> None:
+    """Eleven thousand forged fields are taken away, and what is attached below them is found."""
+    forged = (b"X-Virus-Status: Clean",) * 11_000
+    infected = await Run([real(clamav, "clamav-milter")])(mail(attached(EICAR), *forged, MIXED))
+    assert [value[:10] for value in values(infected, b"X-Virus-Status")] == [b"Infected ("]
+    assert infected.verdict == Verdict()
+
+
+@pytest.mark.neighbours
 async def test_clamav_milter_quarantines(tmp_path: Path, clamd_addresses: tuple[str, str]) -> None:
     """Its default, OnInfected Quarantine: held, and the client reads 250."""
     with clamav_milter(tmp_path, clamd_addresses[0], on_infected="Quarantine") as address:

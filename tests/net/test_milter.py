@@ -24,7 +24,7 @@ from backupmx.net.milter_codec import (
     connect_data,
     strings,
 )
-from tests.net.scripted_milter import CLOSE, HANG, Raw, ScriptedMilter, Words, add, framed, reply
+from tests.net.scripted_milter import CLOSE, HANG, Raw, ScriptedMilter, Words, add, change, framed, reply
 
 SHORT = Timeouts(2.0, 0.2, 0.2)
 PATIENT = Timeouts(20.0, 20.0, 20.0)
@@ -137,6 +137,23 @@ async def test_changes_have_a_limit() -> None:
     async with ScriptedMilter({b"E": [HANG]}, edits=[add(b"X", b"")] * 10_001) as milter:
         with pytest.raises(MilterLost, match="more changes"):
             await told(milter, room=50 << 20)
+
+
+async def test_as_many_changes_as_headers() -> None:
+    """A milter may delete every header that it was shown, and write ten thousand more."""
+    edits = [change(1, b"X", b"")] * 10_500
+    async with (
+        ScriptedMilter(edits=edits) as milter,
+        dialogue(Endpoint.parse(milter.address, "inet"), PATIENT) as opened,
+    ):
+        changed, said = await opened.end([], 8 << 20, headers=500)
+    assert (len(changed), said) == (10_500, Continue())
+    async with (
+        ScriptedMilter(edits=edits) as milter,
+        dialogue(Endpoint.parse(milter.address, "inet"), PATIENT) as opened,
+    ):
+        with pytest.raises(MilterLost, match="more changes"):
+            await opened.end([], 8 << 20, headers=499)
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
