@@ -14,6 +14,9 @@ The probe is ". NS", which every resolver has at hand, and any answer will do.
 Why a probe?  A stranger's zone can be as silent as a dead server, and whoever
 sends such names must not cut us off from the DNS.
 
+What comes over TCP is parsed in a thread: 64 KB of a stranger's records are a
+fifth of a second of Python, and the event loop has others to serve.
+
 Trouble
     Unanswered   silence, SERVFAIL or REFUSED from all of them; NXDOMAIN is an
       AllDead    answer, and dnspython's exception for it goes up as it is
@@ -24,12 +27,15 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dns.asyncresolver
 import dns.exception
 import dns.flags
+import dns.message
 import dns.name
 import dns.nameserver
+import dns.query
 import dns.resolver
 
 from backupmx.journal import Journal, silent
@@ -160,6 +166,38 @@ class _Server:
         return True
 
 
+class _Nameserver(dns.nameserver.Do53Nameserver):
+    """dnspython's, but for large answers."""
+
+    async def async_query(
+        self, request: dns.message.QueryMessage, timeout: float, source: str | None, source_port: int,
+        max_size: bool, backend: Any, one_rr_per_rrset: bool = False,
+        ignore_trailing: bool = False,
+    ) -> dns.message.Message:  # fmt: skip
+        """`max_size`: over TCP."""
+        if not max_size:
+            return await super().async_query(
+                request, timeout, source, source_port, max_size, backend, one_rr_per_rrset, ignore_trailing
+            )
+        try:
+            async with asyncio.timeout(timeout):
+                octets = await self._over_tcp(request.to_wire())
+        except TimeoutError:
+            raise dns.exception.Timeout(timeout=timeout) from None  # type: ignore[no-untyped-call]
+        response = await asyncio.to_thread(dns.message.from_wire, octets)
+        if not request.is_response(response):
+            raise dns.query.BadResponse
+        return response
+
+    async def _over_tcp(self, question: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(self.address, self.port)
+        try:
+            writer.write(len(question).to_bytes(2, "big") + question)
+            return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+        finally:
+            writer.transport.abort()
+
+
 def nameserver(address: str) -> dns.nameserver.Nameserver:
     """"192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353".  Raises ValueError."""  # fmt: skip
     host, port = address, "53"
@@ -171,7 +209,7 @@ def nameserver(address: str) -> dns.nameserver.Nameserver:
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{address}: not IP, IP:PORT or [IPv6]:PORT")
     try:
-        return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), int(port))
+        return _Nameserver(str(ipaddress.ip_address(host)), int(port))
     except ValueError:
         raise ValueError(f"{address}: not IP, IP:PORT or [IPv6]:PORT") from None
 
