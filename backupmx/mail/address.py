@@ -23,6 +23,10 @@ _SIMPLE = re.compile(
     rb"@((?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)>"
     rb"(?: +(.*))?"
 )
+_PLAIN = re.compile(
+    r"(?!-)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}"
+    r"@(?=.{1,255}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+)
 _LONGEST = 512
 """Octets of an address: twice what RFC 5321 4.5.3.1.3 makes everybody take."""
 
@@ -62,6 +66,18 @@ def local_forms(local: str) -> tuple[str, ...]:
     return '"' + re.sub(r'(["\\])', r"\\\1", plain) + '"', plain
 
 
+def folded(address: str) -> str:
+    """As lists and memories have it: in lower case, without quotes it does not need.
+
+    "User"@Example.JP -> user@example.jp; "a b"@example.jp stays.
+    """
+    lower = address.lower()
+    if not lower.startswith('"'):
+        return lower
+    local, at, domain = lower.rpartition("@")
+    return local_forms(local)[0] + at + domain
+
+
 def without_extension(local: str, delimiter: str) -> str:
     """ "user+ext" -> "user".  No empty local part results, and some names are never split (Postfix: split_addr.c).
 
@@ -72,8 +88,10 @@ def without_extension(local: str, delimiter: str) -> str:
         return local
     if "-" in delimiter and (local.lower().startswith("owner-") or local.lower().endswith("-request")):
         return local
+    quote = '"' if local.startswith('"') and local.endswith('"') else ""
     places = [at for at in map(local.find, delimiter) if at >= 0]
-    return local[: min(places)] or local if places else local
+    base = local[: min(places)] if places else ""
+    return base + quote if base.strip('"') else local
 
 
 def parse_path(text: bytes, *, utf8: bool = False, allow: str = "") -> tuple[str, list[str]]:
@@ -94,6 +112,8 @@ def parse_path(text: bytes, *, utf8: bool = False, allow: str = "") -> tuple[str
 
 def check(path: str) -> str:
     """The address of a path, its source route taken off.  Raises Malformed."""
+    if _PLAIN.fullmatch(path):
+        return path
     if route := _ROUTE.match(path):
         path = path[route.end() :]
     path = path.removesuffix(".")

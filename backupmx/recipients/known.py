@@ -6,7 +6,10 @@ blanks continues the one before.
 
     user@example.jp    OK       this person
     @example.jp        OK       everybody in this domain
+    "a b"@example.jp   OK       quotes keep blanks in the key
 
+A map of virtual aliases is such a list; its line for the domain itself,
+"example.jp anything", is passed over beside addresses of that domain.
 Keys are compared without case, as Postfix folds them.  `parse` is pure;
 `read` opens the file.  `postmaster` of our domains exists without being
 listed (receive.admit sees to that).
@@ -17,10 +20,13 @@ Trouble
                    would refuse people who exist, so none is used.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from backupmx.mail.address import Malformed, check
+from backupmx.mail.address import Malformed, check, folded
+
+_QUOTED_KEY = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
 
 
 class KnownTrouble(Exception):
@@ -66,19 +72,35 @@ class Known:
 def parse(text: str, name: str, read_at: float | None = None) -> Known:
     """Pure.  Raises KnownTrouble with every error of the file."""
     lines: dict[str, int] = {}
-    errors: list[str] = []
+    errors: list[tuple[str, str]] = []
     for number, entry in _logical_lines(text):
-        key, _, value = entry.strip().partition(" ")
+        key, value = split(entry)
         wrong = _wrong_with(key, value)
         if not wrong and entry[:1].isspace():
             wrong = "the first line begins with a blank and continues nothing; take the blank away"
         if wrong:
-            errors.append(f"{name}:{number}: {wrong}")
+            errors.append((key.lower(), f"{name}:{number}: {wrong}"))
         else:
-            lines.setdefault(key.lower(), number)  # postmap keeps the first of two and warns
-    if errors:
-        raise KnownTrouble(errors)
+            lines.setdefault(folded(key), number)  # postmap keeps the first of two and warns
+    if errors and (left := beside(errors, {key[key.rfind("@") + 1 :] for key in lines})):
+        raise KnownTrouble(left)
     return Known(name, lines, read_at)
+
+
+def split(line: str) -> tuple[str, str]:
+    """Pure.  A line's key and value, as postmap(1) parts them: at the first blank that no quotes hold."""
+    line = line.strip()
+    if not line.startswith('"'):
+        key, _, value = line.partition(" ")
+    else:
+        key = match[0] if (match := _QUOTED_KEY.match(line)) else line
+        value = line[len(key) :]
+    return key, value.strip()
+
+
+def beside(errors: Iterable[tuple[str, str]], domains: Container[str]) -> list[str]:
+    """Pure.  By key, what is wrong, without the lines that virtual(5) has for a domain whose addresses are here."""
+    return [wrong for key, wrong in errors if key not in domains]
 
 
 def read(path: Path) -> Known:

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from backupmx.mail.address import folded
 from backupmx.mail.reply import Reply
 from backupmx.recipients.refusal import unknown_user
 from backupmx.recipients.standing import Taught
@@ -40,7 +41,7 @@ class Lessons:
         exists, now = reply.code < 300, self._clock()
         if not exists and not unknown_user(reply):
             return
-        key = address.lower()
+        key = folded(address)
         if exists and now - self._known.get(key, -_YES_HOLDS) < _YES_HOLDS:
             return
         if len(self._known) >= MOST:

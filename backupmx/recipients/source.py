@@ -5,10 +5,11 @@
     recipients import   a file, once               ─┘
 
 A line is an address, "user@example.jp", or a whole domain, "@example.jp"; what
-follows a blank is not looked at, so a virtual alias map is a list too.  Empty
-lines and those that begin with `#` are passed over.  Keys are folded to lower
-case.  Addresses of other domains than the source's own are counted and left:
-a directory often holds more than what is ours.
+follows a blank is not looked at, so a virtual alias map is a list too: lines
+that continue it and its "example.jp anything" are passed over, as are empty
+lines and those that begin with `#`.  Keys are folded to lower case.  Addresses
+of other domains than the source's own are counted and left: a directory often
+holds more than what is ours.
 
 Trouble
     SourceTrouble   the list cannot be had, or it has a line that is no
@@ -20,7 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from backupmx.mail.address import Malformed, check, domain_of
+from backupmx.mail.address import Malformed, check, domain_of, folded
+from backupmx.recipients.known import beside, split
+
+_MOST_WRONG = 1000
 
 
 class SourceTrouble(Exception):
@@ -64,22 +68,29 @@ def read(lines: Iterable[str], name: str, domains: Sequence[str] = (), suffixes:
     Raises SourceTrouble, with the first three lines that are no addresses.
     """
     addresses: set[str] = set()
-    elsewhere, wrong = 0, []
+    seen: set[str] = set()
+    more = False
+    elsewhere = 0
+    wrong: list[tuple[str, str]] = []
     ours = frozenset(domains)
     for number, line in enumerate(lines, 1):
-        key = line.split(None, 1)[0].lower() if line.strip() else "#"
-        if key.startswith("#"):
+        continues = more and line[:1] in (" ", "\t")
+        key, value = split(line.replace("\t", " "))
+        if not key or key.startswith("#") or continues:
             continue
+        more = bool(value)
+        key = folded(key)
+        seen.add(domain_of(key))
         if problem := _wrong_with(key):
-            wrong.append(f"{name}: line {number}: {key[:80]!r}: {problem}")
+            wrong.append((key, f"{name}: line {number}: {key[:80]!r}: {problem}"))
         elif ours and domain_of(key) not in ours:
             elsewhere += 1
         else:
             addresses.update(with_suffixes(key, suffixes))
-        if len(wrong) == 3:
+        if len(wrong) >= _MOST_WRONG:
             break
-    if wrong:
-        raise SourceTrouble("; ".join(wrong) + '; a line is "user@domain" or "@domain"')
+    if wrong and (left := beside(wrong, seen - {""})):
+        raise SourceTrouble("; ".join(left[:3]) + '; a line is "user@domain" or "@domain"')
     return Fetched(frozenset(addresses), elsewhere)
 
 

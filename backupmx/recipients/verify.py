@@ -32,7 +32,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from backupmx.journal import Journal
-from backupmx.mail.address import domain_of
+from backupmx.mail.address import domain_of, folded
 from backupmx.recipients.probe import Heard, ProbeTrouble
 from backupmx.recipients.refusal import unknown_user
 from backupmx.recipients.standing import Taught
@@ -112,12 +112,12 @@ class Verify:
 
     def _begin(self, address: str, next_hop: str) -> asyncio.Task[Word] | None:
         """The question that is under way, or a new one; None: not now."""
-        key = address.lower()
+        key = folded(address)
         if (task := self._asking.get(key)) is not None:
             return task
         if self._open[next_hop] >= _AT_ONCE or self._clock() < self._wait_until.get(next_hop, 0.0):
             return None
-        task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, next_hop))
+        task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(address, next_hop))
         self._open[next_hop] += 1
         task.add_done_callback(lambda _: self._end(key, next_hop))
         return task
@@ -151,7 +151,7 @@ class Verify:
     async def _allowed(self, address: str, next_hop: str) -> bool:
         """Over all processes.  A next hop whose allowance is used up is left alone until there is more."""
         now, a_minute = self._clock(), self.settings.a_minute
-        may = await self._in_thread(lambda: self._store.may_ask(address, next_hop, a_minute, now))
+        may = await self._in_thread(lambda: self._store.may_ask(folded(address), next_hop, a_minute, now))
         if may is MayAsk.SPENT:
             self._wait_until[next_hop] = now + 60 / a_minute
             self._journal.probes_spent(next_hop, a_minute)
@@ -166,7 +166,9 @@ class Verify:
         now, whole = self._clock(), f"@{domain_of(address)}"
         lessons: dict[str, Taught] = {}
         if word is not Word.SILENT:
-            lessons[address] = Taught(word is Word.EXISTS, now, str(heard.reply) if word is Word.UNKNOWN else "")
+            lessons[folded(address)] = Taught(
+                word is Word.EXISTS, now, str(heard.reply) if word is Word.UNKNOWN else ""
+            )
         if heard.stranger is not None and heard.stranger.code < 300:
             lessons[whole] = Taught(True, now, whole=True)
         if lessons:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from backupmx.mail.address import domain_of, local_of, without_extension
+from backupmx.mail.address import domain_of, folded, local_of, without_extension
 from backupmx.recipients.known import Known
 from backupmx.recipients.standing import Decision, Knowledge, ListState, Ruling, Standing, Taught, decide, judge
 from backupmx.recipients.store import NOTHING, SourceState, Store
@@ -102,12 +102,12 @@ class Recipients:
 
     def keys(self, address: str) -> Sequence[str]:
         """Pure.  As the address may be listed, most exact first."""
-        folded = address.lower()
-        whole = folded[folded.rfind("@") :]
+        key = folded(address)
+        whole = key[key.rfind("@") :]
         if not self._lists.delimiter:
-            return (folded, whole)
-        base = without_extension(local_of(folded), self._lists.delimiter) + whole
-        return (folded, whole) if base == folded else (folded, base, whole)
+            return (key, whole)
+        base = folded(without_extension(local_of(key), self._lists.delimiter) + whole)
+        return (key, whole) if base == key else (key, base, whole)
 
     def sources_of(self, domain: str) -> Sequence[str]:
         """Names of the fetched lists that speak for a domain of ours."""

@@ -36,6 +36,20 @@ def test_continuation_lines() -> None:
     assert known.source("other@example.jp") == "known:4"
 
 
+def test_virtual_aliases() -> None:
+    """The line that makes a domain one of aliases is passed over, beside addresses of that domain alone."""
+    known = parse("example.jp anything\nlist@example.jp a@x,\n  b@x\n", "virtual")
+    assert list(known) == ["list@example.jp"]
+    with pytest.raises(KnownTrouble, match=r'virtual:1: "example\.jp" is no address'):
+        parse("example.jp OK\nlist@example.fr a@x\n", "virtual")
+
+
+def test_quotes() -> None:
+    """Quotes keep blanks in a key, as with postmap; those that are not needed are taken off."""
+    known = parse('"a b"@example.jp OK\n"Plain"@example.jp OK\n"a \\" c"@example.jp OK\n', "known")
+    assert list(known) == ['"a b"@example.jp', "plain@example.jp", '"a \\" c"@example.jp']
+
+
 def test_the_first_of_two_counts() -> None:
     """As postmap does."""
     assert parse("a@example.jp OK\nA@example.jp OK\n", "known").source("a@example.jp") == "known:1"
@@ -44,10 +58,10 @@ def test_the_first_of_two_counts() -> None:
 def test_all_errors_at_once() -> None:
     """Every wrong line is named, with what to write."""
     with pytest.raises(KnownTrouble) as trouble:
-        parse("user@example.jp\nexample.jp OK\n\na b@example.jp OK\nx@y..z OK\n@ OK\nfine@example.jp OK\n", "known")
+        parse("user@example.jp\nexample.fr OK\n\na b@example.jp OK\nx@y..z OK\n@ OK\nfine@example.jp OK\n", "known")
     assert trouble.value.errors == (
         'known:1: "user@example.jp" has no value; write "user@example.jp OK"',
-        'known:2: "example.jp" is no address; write "example.jp@DOMAIN OK" for a person, "@example.jp OK" for a whole'
+        'known:2: "example.fr" is no address; write "example.fr@DOMAIN OK" for a person, "@example.fr OK" for a whole'
         " domain",
         'known:4: "a" is no address; write "a@DOMAIN OK" for a person, "@a OK" for a whole domain',
         'known:5: "x@y..z": bad domain; write "user@example.jp OK" or "@example.jp OK"',

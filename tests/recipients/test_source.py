@@ -18,6 +18,28 @@ def test_a_virtual_alias_map_is_a_list() -> None:
     assert read(["list@example.jp  a@example.jp, b@example.jp"], "f").addresses == {"list@example.jp"}
 
 
+def test_a_virtual_alias_map_of_many_lines() -> None:
+    """What continues a line is no key, and the line that makes a domain one of aliases is no address."""
+    lines = [
+        "example.jp  anything",
+        "list@example.jp\ta@x.jp,",
+        "\tb@x.jp,",
+        "# c",
+        "  c@x.jp",
+        "other.jp x",
+        "y@other.jp z",
+    ]
+    assert read(lines, "f", ("example.jp",)) == Fetched(frozenset({"list@example.jp"}), 1)
+    assert read([" a@example.jp", " b@example.jp", ""], "psql").addresses == {"a@example.jp", "b@example.jp"}
+    with pytest.raises(SourceTrouble, match=r"line 1: 'example\.com'"):
+        read(["example.com OK", "x@example.jp OK"], "f")
+
+
+def test_quotes() -> None:
+    """A local part in quotes may have blanks; quotes it does not need are taken off."""
+    assert read(['"a b"@example.jp OK', '"C"@example.jp'], "f").addresses == {'"a b"@example.jp', "c@example.jp"}
+
+
 def test_three_wrong_lines_are_enough() -> None:
     """The first three are named."""
     with pytest.raises(SourceTrouble) as caught:

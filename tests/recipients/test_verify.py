@@ -36,7 +36,7 @@ class Primary:
         await self.gate.wait()
         if next_hop != HOP:
             raise ProbeTrouble("nobody there")
-        reply = self.replies.get(address, self.other)
+        reply = self.replies.get(address.lower(), self.other)
         self.strangers += stranger and reply.code < 300
         return Heard("primary[192.0.2.1]", reply, self.other if stranger and reply.code < 300 else None)
 
@@ -69,9 +69,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     ("reply", "word"), [(TAKEN, Word.EXISTS), (UNKNOWN, Word.UNKNOWN), (BUSY, Word.SILENT), (BLOCKED, Word.SILENT)]
 )
 async def test_what_is_learnt(scene: Scene, reply: Reply, word: Word) -> None:
-    """A yes and an unknown user are remembered; a 4xx or another 5xx says nothing."""
+    """A yes and an unknown user are remembered; a 4xx or another 5xx says nothing.  Asked is as the client wrote."""
     scene.primary.replies["a@example.jp"] = reply
     assert await scene.verify.ask("A@Example.JP", HOP) is word
+    assert scene.primary.asked == ["A@Example.JP"]
     learnt = scene.word("a@example.jp")
     assert (learnt is not None) is (word is not Word.SILENT)
     assert learnt is None or learnt.exists is (word is Word.EXISTS)

@@ -57,6 +57,27 @@ def test_extensions(store: Store) -> None:
     assert recipients.know("+ext@example.jp").standing is Standing.ABSENT
 
 
+@pytest.mark.parametrize(
+    ("address", "standing"),
+    [
+        ('"Known"@example.jp', Standing.LISTED),
+        ('"known+ext"@example.jp', Standing.LISTED),
+        ('"a b"@example.jp', Standing.LISTED),
+        ('"a b+ext"@example.jp', Standing.LISTED),
+        ('"a\\ b"@example.jp', Standing.LISTED),
+        ('"a  b"@example.jp', Standing.ABSENT),
+        ("+known@example.jp", Standing.ABSENT),
+        ("known+@example.jp", Standing.LISTED),
+        ("ÄRGER@example.jp", Standing.LISTED),
+        ("list-request@example.jp", Standing.LISTED),
+    ],
+)
+def test_ways_to_write_an_address(store: Store, address: str, standing: Standing) -> None:
+    """Quotes that say nothing, escapes, extensions and case do not make another person."""
+    file = 'known@example.jp OK\n"a b"@example.jp OK\närger@example.jp OK\nlist-request@example.jp OK\n'
+    assert who(store, file, delimiter="+").know(address).standing is standing
+
+
 def test_a_list_that_became_stale(tmp_path: Path) -> None:
     """Its people exist still; of others nobody can say."""
     store = Store(tmp_path / "recipients.db")
