@@ -8,7 +8,10 @@ the last good one stays, with its age.
 """
 
 import asyncio
+import contextlib
+import functools
 import importlib.util
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +28,7 @@ from backupmx.recipients.sync import sync
 from backupmx.recipients.who import Lists, Recipients
 
 _LOOK_EVERY = 15.0
+_LAST_MOMENT = 0.5
 _AFTER_FAILURE = 300.0
 """Seconds until a source that failed is tried again, if `every` is longer."""
 
@@ -77,24 +81,52 @@ def recipients(config: Config, known: Known | None, store: Store | None) -> Reci
 
 
 async def keep_synced(config: Config, journal: Journal, clock: Callable[[], float] = time.time) -> None:
-    """Fetch each source at its times, for ever.  One at a time: they are small, and a fetch is a thread."""
+    """Fetch each source at its times, until cancelled.  One at a time: they are small, and a fetch is a thread."""
     wanted = [source for source in sources(config) if source.every]
     while wanted:
         for source in wanted:
-            await asyncio.to_thread(_fetch_if_due, config, source, journal, clock())
+            await _in_thread(functools.partial(_fetch_if_due, config, source, journal, clock()))
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def _fetch_if_due(config: Config, source: Source, journal: Journal, now: float) -> None:
+async def _in_thread(work: Callable[[threading.Event], None]) -> None:
+    """Not in one of asyncio's: a loop waits for them at its end, and a directory that stalls would hold up ours.
+
+    `work` hears of it when nobody waits any more, and has a moment to end a program that it runs.
+    """
+    loop, done, given_up = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def story() -> None:
+        try:
+            work(given_up)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=story, name="sync", daemon=True).start()
+    try:
+        await done.wait()
+    except asyncio.CancelledError:
+        given_up.set()
+        await asyncio.wait([asyncio.ensure_future(done.wait())], timeout=_LAST_MOMENT)
+        raise
+
+
+def _fetch_if_due(config: Config, source: Source, journal: Journal, now: float, given_up: threading.Event) -> None:
     try:
         with store(config) as kept:
             state = kept.states().get(source.name)
             wait = source.every if state is None or not state.error else min(_AFTER_FAILURE, source.every)
             if state is not None and state.tried is not None and now - state.tried < wait:
                 return
-            change = sync(source, kept, max_shrink=config.recipients.max_shrink, now=now)
+            change = sync(source, kept, max_shrink=config.recipients.max_shrink, now=now, given_up=given_up)
     except (SourceTrouble, StoreTrouble) as trouble:
+        if given_up.is_set():
+            return
         journal.list_failed(source.name, str(trouble))
+        return
+    except Exception as error:
+        journal.bug(f"fetching {source.name}", error)
         return
     journal.list_synced(source.name, change.after, len(change.added), len(change.removed))
 

@@ -19,11 +19,16 @@ Trouble
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Protocol
 
 from backupmx.mail.address import Malformed, check, domain_of, folded
 from backupmx.recipients.known import beside, split
 
+NEVER = Event()
+"""Nobody gives up."""
+MOST = 2_000_000
+"""Addresses of one list."""
 _MOST_WRONG = 1000
 
 
@@ -57,8 +62,8 @@ class Source(Protocol):
         """Seconds between two fetches; 0: only when asked to."""
         ...
 
-    def fetch(self) -> Fetched:
-        """Raises SourceTrouble."""
+    def fetch(self, given_up: Event = NEVER) -> Fetched:
+        """Raises SourceTrouble, also soon after nobody waits for it any more."""
         ...
 
 
@@ -89,6 +94,8 @@ def read(lines: Iterable[str], name: str, domains: Sequence[str] = (), suffixes:
             addresses.update(with_suffixes(key, suffixes))
         if len(wrong) >= _MOST_WRONG:
             break
+        if len(addresses) > MOST:
+            raise SourceTrouble(f"{name}: more than {MOST} addresses; is this a list of people?")
     if wrong and (left := beside(wrong, seen - {""})):
         raise SourceTrouble("; ".join(left[:3]) + '; a line is "user@domain" or "@domain"')
     return Fetched(frozenset(addresses), elsewhere)

@@ -13,12 +13,16 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
+from threading import Event
 
-from backupmx.recipients.source import Fetched, SourceTrouble, read
+from backupmx.recipients.source import NEVER, Fetched, SourceTrouble, read
 
-_LARGEST = 256 << 20
-"""Octets of a list: some millions of addresses."""
+_LARGEST = 64 << 20
+"""Octets of a list: two million addresses."""
+_LOOK = 0.05
+"""Seconds between two looks at how much it has printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +35,52 @@ class CommandSource:
     every: float = 3600.0
     timeout: float = 60.0
 
-    def fetch(self) -> Fetched:
+    def fetch(self, given_up: Event = NEVER) -> Fetched:
         """Raises SourceTrouble."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            if status := self._run(out.fileno(), err.fileno()):
+            if status := self._run(out.fileno(), err.fileno(), given_up):
                 raise self._trouble(f"{_how(status)}{_last_line(err.fileno())}")
-            size = os.fstat(out.fileno()).st_size
-            if size > _LARGEST:
-                raise self._trouble(f"printed {size} octets; is this a list of addresses?")
             out.seek(0)
             try:
-                text = out.read().decode("utf-8")
+                return read((line.decode("utf-8") for line in out), self.name, self.domains, self.suffixes)
             except UnicodeDecodeError as error:
                 raise self._trouble(f"printed what is not UTF-8: {error.reason}") from None
-        return read(text.splitlines(), self.name, self.domains, self.suffixes)
 
     def _trouble(self, what: str) -> SourceTrouble:
         return SourceTrouble(f"{self.name}: {self.command[0]} {what}")
 
-    def _run(self, out: int, err: int) -> int:
+    def _run(self, out: int, err: int, given_up: Event) -> int:
         try:
             process = subprocess.Popen(  # noqa: S603 the operator's own command, no shell
                 self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
         except OSError as error:
             raise self._trouble(f"cannot be run: {error.strerror}") from None
+        deadline = time.monotonic() + self.timeout
         try:
-            return process.wait(self.timeout)
-        except subprocess.TimeoutExpired:
-            raise self._trouble(f"took longer than {self.timeout:.0f} s") from None
+            while (status := _ended(process)) is None:
+                if time.monotonic() > deadline:
+                    raise self._trouble(f"took longer than {self.timeout:.0f} s")
+                if given_up.is_set():
+                    raise self._trouble("was given up")
+                self._not_too_much(out, err)
+            self._not_too_much(out, err)
+            return status
         finally:
             _end(process)
+
+    def _not_too_much(self, *files: int) -> None:
+        """It is looked at while it prints: the disk that it would fill is everybody's."""
+        if any(os.fstat(file).st_size > _LARGEST for file in files):
+            raise self._trouble(f"printed more than {_LARGEST >> 20} MiB; is this a list of addresses?")
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int | None:
+    """Its status, or None after a moment."""
+    try:
+        return process.wait(_LOOK)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

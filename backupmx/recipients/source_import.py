@@ -5,8 +5,9 @@ It is fetched from nowhere; its age counts from the day it was brought.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import Event
 
-from backupmx.recipients.source import Fetched, SourceTrouble, read
+from backupmx.recipients.source import NEVER, Fetched, SourceTrouble, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class ImportedSource:
         """Never by itself."""
         return 0.0
 
-    def fetch(self) -> Fetched:
+    def fetch(self, given_up: Event = NEVER) -> Fetched:
         """Raises SourceTrouble."""
         if self.lines is None:
             raise SourceTrouble(f"{self.name}: fetched from nowhere; bring it with `backupmx recipients import`")

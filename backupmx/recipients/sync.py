@@ -15,8 +15,9 @@ Trouble
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from threading import Event
 
-from backupmx.recipients.source import Source, SourceTrouble
+from backupmx.recipients.source import NEVER, Source, SourceTrouble
 from backupmx.recipients.store import Store
 
 
@@ -50,19 +51,23 @@ def difference(known: Collection[str], fetched: frozenset[str], elsewhere: int =
     return Difference(len(old), fetched - old, old - fetched, elsewhere)
 
 
-def look(source: Source, store: Store) -> Difference:
+def look(source: Source, store: Store, given_up: Event = NEVER) -> Difference:
     """What a sync would change; nothing is written.  Raises SourceTrouble, StoreTrouble."""
-    fetched = source.fetch()
+    fetched = source.fetch(given_up)
     return difference(frozenset(store.addresses(source.name)), fetched.addresses, fetched.elsewhere)
 
 
-def sync(source: Source, store: Store, *, max_shrink: float, now: float, confirmed: bool = False) -> Difference:
+def sync(
+    source: Source, store: Store, *, max_shrink: float, now: float, confirmed: bool = False, given_up: Event = NEVER
+) -> Difference:
     """Fetch the list and take it.  Raises SourceTrouble (the store keeps the reason), StoreTrouble."""
     try:
-        change = look(source, store)
+        change = look(source, store, given_up)
         if not confirmed and change.too_much(max_shrink):
             raise Shrunk(_shrunk(source.name, change))
     except SourceTrouble as trouble:
+        if given_up.is_set():
+            raise
         store.failed(source.name, str(trouble), now)
         raise
     store.replace(source.name, change.added, change.removed, now)

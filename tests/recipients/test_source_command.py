@@ -27,6 +27,8 @@ def test_a_list() -> None:
         ("import sys; print('a@example.jp'); sys.exit('no database')", "ended with status 1: no database"),
         ("import os; print('a@example.jp', flush=True); os.kill(os.getpid(), 9)", "ended by signal 9"),
         ("import sys; sys.stdout.buffer.write(b'\\xff@example.jp')", "not UTF-8"),
+        ("import sys\nwhile True: sys.stdout.write('a@example.jp\\n' * 100000)", "printed more than 64 MiB"),
+        ("import sys\nwhile True: sys.stderr.write('no ' * 100000)", "printed more than 64 MiB"),
         ("print('<html>')", "line 1: '<html>': an address is local-part@domain"),
     ],
 )

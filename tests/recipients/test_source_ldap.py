@@ -1,7 +1,11 @@
 """A directory's people, with Debian's slapd."""
 
+import contextlib
 import os
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,6 +99,62 @@ def test_trouble(port: int, settings: dict[str, object], words: str) -> None:
     """What cannot be had is one sentence, and no list."""
     with pytest.raises(SourceTrouble, match=f"(?i){words}"):
         source(port, **settings).fetch()
+
+
+def test_a_part_that_is_elsewhere(tmp_path: Path) -> None:
+    """A referral is not followed, and without that part the list is none."""
+    elsewhere = (
+        f"\ndn: ou=sub,{SUFFIX}\nobjectClass: referral\nobjectClass: extensibleObject\nou: sub\n"
+        f"ref: ldap://127.0.0.1:1/ou=sub,{SUFFIX}\n"
+    )
+    with (
+        slapd(tmp_path, people([["a@example.jp"]]) + elsewhere) as port,
+        pytest.raises(SourceTrouble, match=r"a part is at ldap://127\.0\.0\.1:1/ou=sub"),
+    ):
+        source(port).fetch()
+
+
+@pytest.mark.parametrize("says", ["nothing", "yes", "entries"])
+def test_a_directory_that_stalls(says: str) -> None:
+    """One that takes the connection and says nothing, nothing after the bind, or one entry after the other."""
+    with stalling(says) as port, pytest.raises(SourceTrouble, match=r"Timed out"):
+        LdapSource("people", f"ldap://127.0.0.1:{port}", SUFFIX, timeout=0.5).fetch()
+
+
+@contextmanager
+def stalling(says: str) -> Iterator[int]:
+    """No slapd does this when it is asked to."""
+
+    def dialogue(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError, IndexError):  # it hangs up when it likes
+            bind = client.recv(4096)
+            if says == "nothing":
+                stop.wait()
+            client.sendall(_ber(0x30, _ber(2, bind[4:5]) + _ber(0x61, _ber(10, b"\0") + _ber(4, b"") + _ber(4, b""))))
+            search = client.recv(4096)
+            message = search[4:5] if search[1] < 128 else search[6:7]
+            mail = _ber(0x30, _ber(0x30, _ber(4, b"mail") + _ber(0x31, _ber(4, b"a@example.jp"))))
+            while not stop.wait(0.05):
+                if says == "entries":
+                    client.sendall(_ber(0x30, _ber(2, message) + _ber(0x64, _ber(4, b"cn=p") + mail)))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            dialogue(listening.accept()[0])
+
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _ber(tag: int, content: bytes) -> bytes:
+    return bytes((tag, len(content))) + content
 
 
 def test_a_wrong_password(port: int, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from backupmx.recipients.source import Fetched, SourceTrouble
+from backupmx.recipients.source import NEVER, Fetched, SourceTrouble
 from backupmx.recipients.store import Store
 from backupmx.recipients.sync import Difference, Shrunk, look, sync
 
@@ -20,7 +21,7 @@ class Listed:
     every: float = 60.0
     trouble: str = ""
 
-    def fetch(self) -> Fetched:
+    def fetch(self, given_up: Event = NEVER) -> Fetched:
         if self.trouble:
             raise SourceTrouble(self.trouble)
         return Fetched(frozenset(self.addresses))
