@@ -146,7 +146,7 @@ class Logbook:
         """At most once a minute for each key; the counter counts every time."""
         now = self._clock()
         last, left_out = self._last.get(key, (-_QUIET_SECONDS, 0))
-        if now - last < _QUIET_SECONDS:
+        if 0 <= now - last < _QUIET_SECONDS:  # below zero the clock was set back: say it
             self.counters[event] += 1
             self._last[key] = (last, left_out + 1)
             return

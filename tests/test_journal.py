@@ -68,6 +68,9 @@ def test_what_repeats_is_told_once_a_minute() -> None:
     assert len(lines) == 2
     assert b"999 times more" in lines[1]
     assert told.counters["engine_down"] == 1001
+    clock[0] -= 86400  # a clock that was ahead does not silence it until tomorrow
+    told.engine_down("clamd", "connection refused")
+    assert len(lines) == 3
 
 
 def test_json_has_the_same_events() -> None:

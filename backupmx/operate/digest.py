@@ -46,6 +46,9 @@ async def tell(queue: SqliteQueue, config: Config, routes: Routes, journal: Jour
     """If it is time and there is something.  -> whether there is a digest now.  Raises QueueTrouble."""
     to = config.relay.digest_to or routes.postmaster
     before = await queue.fact(FACT)
+    if before and float(before) > now:  # the clock was set back since: the next seven o'clock is by ours
+        await queue.put_once(FACT, before, str(now), None)
+        return False
     if before and not is_due(float(before), now):
         return False
     entry = None

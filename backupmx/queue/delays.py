@@ -12,7 +12,7 @@ have an index that every put and every delivery writes.
 
 BUGS
     Mail that is held when its time comes is passed over, also when it is released later; so is what was imported
-    under an id of another kind than ours.
+    under an id of another kind than ours.  After a clock that was ahead nobody is warned until ours is where it was.
 """
 
 import json

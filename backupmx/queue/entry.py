@@ -361,6 +361,10 @@ class Queue(Protocol):
         """It is back: deferred mail for it is due now, at most `limit` recipients.  -> how many"""
         ...
 
+    async def bring_forward(self, beyond: float, now: float) -> int:
+        """The clock was set back: mail and probes that are due after `beyond` are due now.  -> how many recipients"""
+        ...
+
     async def look_again(self, next_hops: Sequence[str]) -> None:
         """Those of them that are down may be tried now; the relay hears of it."""
         ...

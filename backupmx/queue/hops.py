@@ -2,6 +2,7 @@
 
 due, next_due       the relay's two questions, answered from one index
 hasten              what a next hop's failure put off is due now
+bring_forward       so is what a clock that was set back put off, a slice at a time
 look_again          those that are down may be tried now
 states, set_states  up, down, since when: shared by all processes
 outages             when they were down
@@ -19,6 +20,9 @@ from backupmx.queue.rows import text
 from backupmx.queue.schema import Connection
 from backupmx.queue.turns import FAR
 from backupmx.route.primaries import Offer
+
+_AT_ONCE = 5000
+"""Recipients that are brought forward in one transaction."""
 
 _REMEMBERED = 7 * 86400.0
 """Seconds until an outage is forgotten; the digest asks for those of a day."""
@@ -117,6 +121,20 @@ def hasten(db: Connection, asked: Sequence[tuple[str, float, int]]) -> Sequence[
     ]
 
 
+def bring_forward(db: Connection, asked: Sequence[tuple[float, float]]) -> Sequence[int]:
+    """(beyond, now) -> how many recipients of a slice were due after `beyond`; also those of paused domains."""
+    return [_bring_forward(db, beyond, now) for beyond, now in asked]
+
+
+def _bring_forward(db: Connection, beyond: float, now: float) -> int:
+    db.execute("UPDATE hop SET probe_at = 0 WHERE up = 0 AND probe_at > ?", (beyond,))
+    return db.execute(
+        "UPDATE recipient SET next_attempt = ?2, due = ?2 WHERE (entry, n) IN (SELECT r.entry, r.n FROM hop h"
+        " JOIN recipient r ON r.hop IN (h.key, -h.key) WHERE r.due > ?1 AND r.lease IS NULL LIMIT ?3)",
+        (beyond, now, _AT_ONCE),
+    ).rowcount
+
+
 def look_again(db: Connection, asked: Sequence[Sequence[str]]) -> Sequence[None]:
     """The relay reads a probe_at of 0 as such a word."""
     for names in asked:
@@ -167,6 +185,7 @@ def _move(db: Connection, those: Page) -> int:
 
 
 HASTEN = Work(hasten, durable=False, rings=True)
+BRING_FORWARD = Work(bring_forward, durable=False, rings=True)
 LOOK_AGAIN = Work(look_again, durable=False, rings=True)
 SET_HOP = Work(set_states, durable=False)
 MOVE = Work(move, rings=True)

@@ -277,6 +277,12 @@ class SqliteQueue:
     async def hasten(self, next_hop: str, now: float, limit: int) -> int:
         return int(await self._writer.submit(hops.HASTEN, (text(next_hop), now, limit)))
 
+    async def bring_forward(self, beyond: float, now: float) -> int:
+        many = 0
+        while some := int(await self._writer.submit(hops.BRING_FORWARD, (beyond, now))):
+            many += some
+        return many
+
     async def look_again(self, next_hops: Sequence[str]) -> None:
         await self._writer.submit(hops.LOOK_AGAIN, tuple(next_hops))
 

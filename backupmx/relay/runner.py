@@ -19,6 +19,9 @@ other routes than ours gets its next hop in the same way, before anything is tri
 All connections together are limited; a next hop that the map names may always
 have one, while strangers (who get notices) share half of the limit.
 
+A clock that was set back, while the relay runs or before, leaves mail and probes due at
+times that may be days away: they are due now instead.
+
 Stopping: no new claims; attempts may end until `patience` is over; what is left
 is given back to the queue and tried by the next relay at once.
 
@@ -55,6 +58,8 @@ _AT_ONCE = 1.0
 _GATHER = 0.05
 # Passes are 50 ms apart: a lone message goes at once, under load a pass finds a handful and costs them little.
 _AFTER_TROUBLE = 1.0
+_SET_BACK = 60.0
+"""Seconds; less is a clock that is being kept right."""
 _LONGEST_SLEEP = 10.0
 _TIDY = 1.0
 _PROBES = 20
@@ -91,10 +96,13 @@ class Relay:
         self._patience = 0.0
         self._done = asyncio.Event()
         self._rerouting: asyncio.Task[None] | None = None
+        self._clock_set = clock() - time.monotonic()
 
     async def start(self) -> None:
         """Next hops as the map says now; what is known of them.  Raises QueueTrouble."""
         await self.reload(self._means.routes)
+        wait = schedule.farthest(retry_min=self.settings.retry_min, retry_max=self.settings.retry_max)
+        await self._bring_forward(by=wait)
         await self.health.refresh()
 
     async def reload(self, routes: Routes, settings: RelaySettings | None = None) -> None:
@@ -170,6 +178,7 @@ class Relay:
         """Nudge who has something to do.  -> seconds until the next look"""
         means = self._means
         try:
+            await self._mind_the_clock()
             if self.health.any_down:
                 await self.health.refresh()
             now, longest, routed = means.clock(), _LONGEST_SLEEP, self._is_routed()
@@ -197,6 +206,19 @@ class Relay:
         except QueueTrouble as trouble:
             means.journal.queue_trouble(str(trouble))
             return _AFTER_TROUBLE
+
+    async def _mind_the_clock(self) -> None:
+        """Was it set back since the last pass?"""
+        before, now = self._clock_set, self._means.clock() - time.monotonic()
+        if before - now > _SET_BACK:
+            await self._bring_forward(by=0.0)
+        self._clock_set = now
+
+    async def _bring_forward(self, by: float) -> None:
+        """What is due only after so many seconds more is due now."""
+        now = self._means.clock()
+        if many := await self._means.queue.bring_forward(now + by, now):
+            self._means.journal.warned(f"the clock was set back: {many} recipients that were due later are due now")
 
     def _probe(self, text: str, tasks: asyncio.TaskGroup) -> None:
         """If its time has come, and not too many are under way: their ends wake us."""

@@ -26,6 +26,11 @@ def next_attempt(
     return max(now + 1, min(due, arrived + lifetime))
 
 
+def farthest(*, retry_min: float, retry_max: float) -> float:
+    """No wait is longer than so many seconds: a time beyond is that of a clock which was ahead."""
+    return max(HOUR, retry_min, retry_max) * (1 + SPREAD)
+
+
 def expired(arrived: float, now: float, lifetime: float) -> bool:
     return now - arrived >= lifetime
 

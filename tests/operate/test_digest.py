@@ -163,3 +163,11 @@ async def test_outages(morning: Morning) -> None:
     assert f"{HOP}: down for 2h 0m" in text.splitlines()[3]
     assert "stranger" not in text
     assert not await morning.tell(SEVEN + DAY)
+
+
+async def test_a_clock_that_was_ahead(morning: Morning) -> None:
+    """After a clock that was a year ahead the next digest comes tomorrow, not in a year."""
+    await morning.tell(SEVEN + 365 * DAY)
+    told = [await morning.tell(SEVEN + 2 * HOUR)]
+    await unreturned(morning.queue, SEVEN + 3 * HOUR, "new@example.jp")
+    assert [*told, await morning.tell(SEVEN + 4 * HOUR), await morning.tell(SEVEN + DAY)] == [False, False, True]
