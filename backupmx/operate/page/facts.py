@@ -27,6 +27,11 @@ class NextHop:
     """Arrival of the oldest message that waits."""
 
     @property
+    def rank(self) -> tuple[int, str]:
+        """What is wrong comes first."""
+        return ("down", "unknown", "up").index(self.state), self.next_hop
+
+    @property
     def waiting(self) -> int:
         return self.queued + self.deferred + self.held + self.refused
 

@@ -245,4 +245,4 @@ def _is_chosen(entry: QueuedEntry, next_hop: str, state: str) -> bool:
 def _lines(headers: Sequence[bytes]) -> tuple[str, ...]:
     """Pure.  A header block for eyes."""
     block = b"\n".join(bytes(part).rstrip(b"\n") for part in headers)[:_HEAD]
-    return tuple(block.decode("utf-8", "replace").splitlines())
+    return tuple(block.decode("utf-8", "replace").expandtabs(4).split("\n"))

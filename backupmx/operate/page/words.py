@@ -7,14 +7,17 @@ from backupmx.operate.page.template import host, many
 
 def headline(status: Status) -> str:
     """The gravest thing that is so."""
-    down = [host(hop.next_hop) for hop in status.next_hops if hop.state == "down"]
+    outages = [hop for hop in status.next_hops if hop.state == "down"]
+    down = [host(hop.next_hop) for hop in outages]
     away = [engine.engine for engine in status.engines if engine.state != "up"]
     if not status.running:
         return "The appliance does not run."
     if status.disk_free < status.min_free:
         return "The disk is full: new mail is put off."
+    if len(down) == 1 and outages[0].since:
+        return f"{down[0]} has been down for {ago(max(0, status.now - outages[0].since))}."
     if down:
-        return f"{_list(down)} {'is' if len(down) == 1 else 'are'} down."
+        return f"{_list(down)} are down."
     if away:
         return f"{_list(away)} {'does' if len(away) == 1 else 'do'} not answer."
     if status.alarms:
