@@ -86,3 +86,5 @@ class Life:
     own: bool
     fates: tuple[Fate, ...]
     """In the order of its recipients."""
+    redirected: tuple[str, ...] = ()
+    """Whom the client named, when a rule said REDIRECT."""

@@ -87,7 +87,8 @@ def _by_words(db: Connection, word: str, limit: int) -> list[str]:
         "SELECT id FROM entry WHERE message_id IN (?1, '<' || ?1 || '>') OR sender = ?1 COLLATE NOCASE"
         " OR key IN (SELECT entry FROM recipient WHERE address = ?1 COLLATE NOCASE) ORDER BY id LIMIT ?2"
     )
-    return [id for question in (ended, waits) for (id,) in db.execute(question, (word, limit)).fetchall()]
+    named = "SELECT DISTINCT id FROM redirected WHERE address = ?1 COLLATE NOCASE ORDER BY id LIMIT ?2"
+    return [id for question in (ended, waits, named) for (id,) in db.execute(question, (word, limit)).fetchall()]
 
 
 def _lives(db: Connection, ids: Sequence[str]) -> Iterator[Life]:
@@ -115,6 +116,11 @@ def _lives(db: Connection, ids: Sequence[str]) -> Iterator[Life]:
         heads[id] = (arrived, sender, size, message_id, bool(own))
         fate = Fate(address, State(state), None, attempts, next_attempt, hop, reason, many)
         fates.setdefault(id, []).append((n, float("inf"), fate))
+    redirected: dict[str, list[str]] = {}
+    for id, address in db.execute(
+        "SELECT id, address FROM redirected WHERE id IN (SELECT value FROM json_each(?)) ORDER BY 1, 2", named
+    ).fetchall():
+        redirected.setdefault(id, []).append(address)
     for id, head in heads.items():
         in_order = sorted(fates[id], key=lambda one: one[:2])
-        yield Life(id, *head, tuple(fate for *_, fate in in_order))
+        yield Life(id, *head, tuple(fate for *_, fate in in_order), tuple(redirected.get(id, ())))

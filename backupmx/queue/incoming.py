@@ -19,7 +19,7 @@ from typing import Any
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import UNROUTED
 from backupmx.queue.facts import ROUTES, facts, paused_of
-from backupmx.queue.ledger import Came, count
+from backupmx.queue.ledger import Came, count, forget_redirected, write_redirected
 from backupmx.queue.rows import ENTRY, RECIPIENT, Packed, insert, text
 from backupmx.queue.schema import Connection
 from backupmx.queue.turns import FAR
@@ -47,6 +47,7 @@ def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
     )
     insert(db, "recipient", RECIPIENT, recipients)
     count(db, (came for packed in new for came in _came(packed)))
+    write_redirected(db, ((packed.entry[0], packed.redirected) for packed in new if packed.redirected))
     return [None] * len(new)
 
 
@@ -71,6 +72,7 @@ def take_back(db: Connection, new: Sequence[Packed]) -> None:
         if row is not None:
             db.execute("DELETE FROM recipient WHERE entry = ?", row)
             db.execute("DELETE FROM entry WHERE key = ?", row)
+            forget_redirected(db, [packed.entry[0]])
             count(db, (came._replace(many=-came.many) for came in _came(packed)))
 
 

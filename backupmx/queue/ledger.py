@@ -82,6 +82,17 @@ def write(db: Connection, rows: Iterable[Row]) -> None:
     insert(db, "ledger", _COLUMNS, rows)
 
 
+def write_redirected(db: Connection, messages: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """(id, whom the client named): somebody will ask for it by their address."""
+    db.executemany(
+        "INSERT OR IGNORE INTO redirected VALUES (?, ?)", [(id, address) for id, named in messages for address in named]
+    )
+
+
+def forget_redirected(db: Connection, ids: Iterable[str]) -> None:
+    db.executemany("DELETE FROM redirected WHERE id = ?", [(id,) for id in ids])
+
+
 def rule_of(reason: str) -> str:
     """Pure.  "header_checks:2: X-Spam-Flag: YES" -> "header_checks:2"; other words as they are."""
     rule = _RULE.match(reason)
@@ -133,6 +144,7 @@ def _prune(db: Connection, step: Prune) -> str | None:
     for *_, arrived, domain, own, many in old:
         gone[day_of(arrived), domain, own] += many
     db.executemany("DELETE FROM ledger WHERE id = ? AND n = ? AND ended = ?", [row[:3] for row in old])
+    forget_redirected(db, {row[0] for row in old})
     db.executemany(
         "UPDATE account SET pruned = pruned + ? WHERE day = ? AND domain = ? AND own = ?",
         [(many, *key) for key, many in gone.items()],

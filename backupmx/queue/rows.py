@@ -54,6 +54,8 @@ class Packed:
     """Name of the body file."""
     routes: str = ""
     """Signature of the routes that chose the next hops; "": whoever put it knows best."""
+    redirected: tuple[str, ...] = ()
+    """Whom the client named, where REDIRECT put another in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ def pack(
     )  # fmt: skip
     came = came_of(entry)
     recipients = tuple((r.next_hop, _recipient(r, entry.arrived, came)) for r in entry.recipients)
-    return Packed(row, recipients, path, entry.routes)
+    named = {r.address for r in envelope.recipients}.difference(r.address for r in entry.recipients)
+    return Packed(row, recipients, path, entry.routes, tuple(map(text, named)))
 
 
 def day_of(arrived: float) -> int:

@@ -36,7 +36,7 @@ from importlib import resources
 from backupmx.queue.entry import QueueFull, QueueTrouble
 from backupmx.queue.turns import Turns
 
-STEPS: Sequence[str] = ("schema.sql", "from_1.sql", "from_2.sql")
+STEPS: Sequence[str] = ("schema.sql", "from_1.sql", "from_2.sql", "from_3.sql")
 """What is done to a file of version 0 (it is new: the whole, at once), 1 (to 2), 2 ..."""
 
 VERSION = len(STEPS)

@@ -1,5 +1,5 @@
--- The queue's tables, version 3 (PRAGMA user_version), as a new file gets them.  How a file of an older version
--- becomes one like it: from_1.sql, from_2.sql, listed in schema.py.
+-- The queue's tables, version 4 (PRAGMA user_version), as a new file gets them.  How a file of an older version
+-- becomes one like it: from_1.sql and its sisters, listed in schema.py.
 
 -- One message, written once.  Small columns come first, so that a listing never reads a body.
 CREATE TABLE entry (
@@ -120,4 +120,11 @@ CREATE TABLE ledger (
     relay      TEXT    NOT NULL,
     reason     TEXT    NOT NULL,       -- the last words, or the rule: "header_checks:2"
     PRIMARY KEY (id, n, ended)
+) WITHOUT ROWID;
+
+-- Whom a message was for before a rule said REDIRECT: `trace` is asked by these.  They go with its row of the ledger.
+CREATE TABLE redirected (
+    id      TEXT NOT NULL,
+    address TEXT NOT NULL,
+    PRIMARY KEY (id, address)
 ) WITHOUT ROWID;

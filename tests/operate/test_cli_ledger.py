@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,13 @@ def test_nothing_known(desk: Desk) -> None:
     some_mail(desk)
     result = desk.says("trace", "nobody\x9b31m")
     assert (result.exit_code, result.stderr) == (1, "backupmx: nothing known of nobody\\x9b31m\n")
+
+
+def test_trace_behind_a_redirect(desk: Desk) -> None:
+    """`trace` by the address that the sender wrote to says whom a rule gave the mail to."""
+    desk.put(replace(entry("keeper@example.jp"), envelope=entry("anna@example.jp").envelope))
+    _, redirected, waits = desk.says("trace", "anna@example.jp").stdout.splitlines()
+    assert redirected == "    redirected; it was for anna@example.jp"
+    assert waits.startswith("    keeper@example.jp  waits: queued")
+    (line,) = desk.says("trace", "anna@example.jp", "--json").stdout.splitlines()
+    assert json.loads(line)["redirected_from"] == ["anna@example.jp"]

@@ -264,3 +264,17 @@ async def test_ended_late(queue: SqliteQueue) -> None:
     await deliver(queue, State.BOUNCED)
     await queue.prune(NOW - YEAR)
     assert (await the_sheet(queue)).ended == {"bounced": 1}
+
+
+async def test_redirected_mail_is_found(queue: SqliteQueue) -> None:
+    """Who asks what became of mail to an address finds it also when a rule gave it to another; until it is pruned."""
+    new = replace(entry("keeper@example.jp", many=2), envelope=entry("Anna@example.jp", "ben@example.jp").envelope)
+    await queue.put(new)
+    await queue.put(entry("ben@example.jp", arrived=NOW + 1, id="0another"))
+    for word in ("anna@example.jp", "keeper@example.jp", new.id):
+        assert [life.redirected for life in await queue.trace(word)] == [("Anna@example.jp", "ben@example.jp")]
+    assert len(await queue.trace("ben@example.jp")) == 2
+    await deliver(queue, State.DELIVERED)
+    assert [fate.state for fate in await fates(queue, "anna@example.jp")] == [State.DELIVERED]
+    await queue.prune(NOW + YEAR)
+    assert await queue.trace("anna@example.jp") == []

@@ -50,6 +50,7 @@ def as_object(life: Life) -> dict[str, object]:
         "message_id": life.message_id,
         "sender": life.sender,
         "own_notice": life.own,
+        "redirected_from": list(life.redirected),
         "recipients": [
             {
                 "address": fate.address,
@@ -71,6 +72,8 @@ def _print(life: Life, now: float) -> None:
     own = "  (our own notice)" if life.own else ""
     named = f"{life.sender or '<>'}  {life.message_id}{own}"
     say(f"{life.id}  {_moment(life.arrived)}  {size(life.size):>6}  from {named}")
+    if life.redirected:
+        say(f"    redirected; it was for {', '.join(life.redirected)}")
     for fate in life.fates:
         say(f"    {fate.address}  {_what(fate, now)}")
 
