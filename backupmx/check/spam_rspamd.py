@@ -31,6 +31,7 @@ import math
 import re
 from collections.abc import Hashable, Iterator
 
+from backupmx.check.aside import aside
 from backupmx.check.field import plain
 from backupmx.check.finding import Findings, Mail
 from backupmx.check.spam import Score
@@ -45,6 +46,9 @@ _MOST_RECIPIENTS = 200
 # Its HTTP parser takes 80 KB of header.
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ?([^\r\n]{0,200})")
 _SERVER = re.compile(rb"^Server: (rspamd/[^\s]{1,40})", re.MULTILINE | re.IGNORECASE)
+_LONGEST_ANSWER = 8 << 20
+"""Octets.  It repeats every host that a message names, up to 10,240 of up to 253 octets, and as many addresses
+(max_urls): whoever writes so many must not be without a score for it."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -66,7 +70,7 @@ class Rspamd:
         except EngineAway:
             self._times_away += 1  # who comes back may be of another version
             raise
-        return score_of(*answer)
+        return await aside(len(answer[1]), score_of, *answer)
 
     def depends_on(self, mail: Mail) -> Hashable:
         """Its settings may be a recipient's own.  A digest: there may be a thousand recipients."""
@@ -83,7 +87,7 @@ class Rspamd:
         head = request + b" HTTP/1.0\r\n" + context + b"Content-Length: %d\r\n\r\n" % size
         async with dialogue(self._address, self._seconds, self._turn) as rspamd:
             await rspamd.send(head, *pieces)
-            answer = await rspamd.receive()
+            answer = await rspamd.receive(longest=_LONGEST_ANSWER)
         return accepted(answer)
 
 

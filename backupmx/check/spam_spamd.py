@@ -28,6 +28,8 @@ _LARGEST = 512 << 10
 _FIRST_LINE = re.compile(rb"SPAMD/[\d.]+ (\d{1,3}) ([^\r\n]*)\r\n")
 _SPAM = re.compile(rb"^Spam: (?:True|False|Yes|No) ; (-?\d{1,9}(?:\.\d{1,9})?) / ", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^X-Spam-Checker-Version: (SpamAssassin [^\s()]{1,40})", re.MULTILINE)
+_TESTS = 64 << 10
+"""Octets of their names; spam.py writes 200 of them."""
 _TWO_LINES = b"Subject: version\r\n\r\n"
 
 
@@ -108,5 +110,5 @@ def symbols(answer: bytes) -> tuple[float, tuple[str, ...]]:
     match = _SPAM.search(head)
     if match is None:
         raise Unscannable("an answer without a score")
-    tests = body.decode("latin-1").replace("\r", "").replace("\n", "").split(",")
+    tests = body[:_TESTS].decode("latin-1").replace("\r", "").replace("\n", "").split(",")
     return float(match[1]), tuple(t.strip() for t in tests if t.strip())

@@ -27,6 +27,7 @@ from backupmx.net.endpoint import Endpoint, connected
 _CONNECT_SECONDS = 5.0
 # An engine on this host or this network that needs longer to say "yes?" is not there.
 _LONGEST_ANSWER = 1 << 20
+"""Octets, where an engine's protocol does not want more."""
 
 
 class Dialogue:
@@ -52,11 +53,11 @@ class Dialogue:
         except OSError:
             pass  # it has closed already; what it said is read next
 
-    async def receive(self, until: bytes = b"") -> bytes:
+    async def receive(self, until: bytes = b"", longest: int = _LONGEST_ANSWER) -> bytes:
         """Up to and without `until`, or (no `until`) up to its end.  Raises Lost, Unscannable."""
         answer = bytearray()
         while not (until and until in answer):
-            if len(answer) > _LONGEST_ANSWER:
+            if len(answer) > longest:
                 raise Unscannable("its answer has no end")
             try:
                 piece = await self._loop.sock_recv(self._socket, 65536)

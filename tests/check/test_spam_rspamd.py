@@ -53,6 +53,12 @@ class TestRealRspamd:
         assert (found.seen, found.fields[-1]) == (Seen.FOUND, b"X-Spam-Flag: YES")
         assert found.fields[2] == b"X-Spam-Status: Yes, score=15.0 required=17.0 tests=GTUBE"
 
+    async def test_a_thousand_links_do_not_hide_a_score(self, rspamd: Rspamd) -> None:
+        """Its answer repeats every host of the message; twelve thousand long ones are no reason to give up."""
+        links = b"".join(b"http://%s%d.%s.com/\r\n" % (b"a" * 55, n, b"b" * 60) for n in range(12_000))
+        score = await rspamd.score(mail(links, b"Subject: x", standard=False), NOTHING)
+        assert "MISSING_MID" in score.tests
+
     async def test_heaviest_first(self, rspamd: Rspamd) -> None:
         """What weighs most is named first."""
         score = await rspamd.score(mail(b"", b"Subject: x", standard=False), NOTHING)
