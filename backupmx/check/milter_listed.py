@@ -35,6 +35,8 @@ class Milter:
     endpoint: Endpoint
     timeouts: Timeouts = field(default_factory=Timeouts)
     on_error: OnError = "accept"
+    called: str = ""
+    """In alarms and `status`, where an engine has the same name; "": as it is named."""
 
 
 class Listed:
@@ -43,7 +45,7 @@ class Listed:
     def __init__(self, milter: Milter) -> None:
         self.milter = milter
         self._turn = asyncio.Semaphore(_AT_ONCE)
-        self._breaker = Breaker(milter.name, self._ping, silent())
+        self._breaker = Breaker(milter.called or milter.name, self._ping, silent())
 
     @property
     def state(self) -> EngineState:

@@ -47,7 +47,7 @@ import dns.ttl
 
 from backupmx.journal import Journal
 from backupmx.mail.reply import Reply
-from backupmx.net.dns_servers import AllDead, Servers, Unanswered
+from backupmx.net.dns_servers import AllDead, Servers, ServerState, Unanswered
 
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _LOOPBACK = {"A": "127.0.0.1", "AAAA": "::1"}
@@ -112,6 +112,11 @@ class Resolver:
         self._asking: dict[_Question, asyncio.Task[_Result]] = {}
         # 200 sockets at most: a flood of strange senders must not use up our descriptors.
         self._sockets = asyncio.Semaphore(200)
+
+    @property
+    def servers(self) -> tuple[ServerState, ...]:
+        """Which servers this process holds to be up or away."""
+        return self._servers.states
 
     async def lookup(self, name: str, rdtype: str) -> Answer:
         """The records of that type.  Raises DNSTrouble when nobody can tell now."""

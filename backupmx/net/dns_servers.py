@@ -27,6 +27,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dns.asyncresolver
@@ -55,6 +56,19 @@ class AllDead(Unanswered):
     """Nobody was asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What one process knows of a server: for an operator."""
+
+    name: str
+    """"DNS server 192.0.2.53"."""
+    up: bool
+    """Not known to be away."""
+    since: float
+    """Seconds since the epoch."""
+    why: str = ""
+
+
 class Servers:
     """All of them.  Belong to the event loop they are first used on."""
 
@@ -65,6 +79,10 @@ class Servers:
         journal = journal or silent()
         nameservers = [nameserver(address) for address in addresses] or _of_the_system()
         self.all = tuple(_Server(each, journal, clock) for each in nameservers)
+
+    @property
+    def states(self) -> tuple[ServerState, ...]:
+        return tuple(server.state for server in self.all)
 
     async def ask(self, name: dns.name.Name, rdtype: str, seconds: float) -> dns.resolver.Answer:
         """Raises Unanswered, dns.resolver.NXDOMAIN."""
@@ -97,16 +115,16 @@ class _Server:
         )
         self._stub = _stub(where)
         self._journal, self._clock = journal, clock
-        self._up = True
+        self.state = ServerState(self.name, True, time.time())
         self._probe_at = 0.0
         self._probing: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Timeout] = set()
 
     def is_up(self) -> bool:
         """Whether it may be asked.  One that may not is probed when it is time; nobody waits for that."""
-        if not self._up and self._clock() >= self._probe_at:
+        if not self.state.up and self._clock() >= self._probe_at:
             self._probe("")
-        return self._up
+        return self.state.up
 
     async def ask(self, name: dns.name.Name, rdtype: str, seconds: float) -> dns.resolver.Answer:
         """Raises Unanswered, dns.resolver.NXDOMAIN."""
@@ -144,9 +162,9 @@ class _Server:
     async def _probed(self, why: str) -> None:
         self._probe_at = self._clock() + _PAUSE_SECONDS
         answers = await self._answers()
-        if answers == self._up:
+        if answers == self.state.up:
             return
-        self._up = answers
+        self.state = ServerState(self.name, answers, time.time(), "" if answers else why)
         if answers:
             self._journal.engine_up(self.name)
             return

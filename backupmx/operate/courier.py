@@ -82,7 +82,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
     await relay.start()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(relay.run())
-        publisher = tally.Publisher(tally.path(config), "relay", journal)
+        publisher = tally.Publisher(tally.path(config), "relay", journal, lambda: tally.servers(resolver))
         helpers = [
             tasks.create_task(_listen(ear, relay)),
             tasks.create_task(_warn_often(queue, relay, journal)),

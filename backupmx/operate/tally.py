@@ -37,6 +37,7 @@ from pathlib import Path
 from backupmx.check.breaker import EngineState
 from backupmx.config import Config
 from backupmx.journal import LABELS, Alarm, Journal, Key
+from backupmx.net.dns import Resolver
 from backupmx.operate.lock import is_running
 
 FILE = "tally.db"
@@ -89,7 +90,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine or milter as all receiving processes see it."""
+    """An engine, a milter or a DNS server as all processes that ask it see it."""
 
     name: str
     away: int
@@ -296,6 +297,11 @@ def _damaged(error: sqlite3.Error) -> bool:
     """The file is none of ours, or no longer; not so when it is locked, or the disk full."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def servers(resolver: Resolver) -> tuple[EngineState, ...]:
+    """The DNS servers a process asks, told as its engines are."""
+    return tuple(EngineState(server.name, server.up, server.since, server.why) for server in resolver.servers)
 
 
 def path(config: Config) -> Path:

@@ -91,7 +91,9 @@ async def _receive(
     service.abilities = Abilities(files.routes.next_hop, lambda: outlook.primaries)
     door = Door(service)
     await door.start(sockets)
-    publisher = tally.Publisher(tally.path(config), name, journal, lambda: engines(intake.policy))
+    publisher = tally.Publisher(
+        tally.path(config), name, journal, lambda: (*engines(intake.policy), *tally.servers(resolver))
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(door.run())
         others = [tasks.create_task(each.run()) for each in (publisher, outlook, met)]

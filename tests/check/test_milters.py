@@ -258,6 +258,19 @@ async def test_its_absence_is_told_once() -> None:
     ]  # fmt: skip
 
 
+async def test_a_milter_may_be_called_as_an_engine_is() -> None:
+    """rspamd, listed as a milter beside the engine of that name: alarms and status tell them apart."""
+    text = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "t"\n[checks.spam]\nengine = "rspamd"\n'
+    text += (
+        '[[milter]]\nname = "rspamd"\naddress = "unix:/none"\n[[milter]]\nname = "opendkim"\naddress = "unix:/none"\n'
+    )
+    journal = silent()
+    milters = build(parse(text, Path("b.toml")), journal)
+    await milters.run(mail(), 0, 0, Open(), Places())
+    assert [state.name for state in milters.states] == ["milter rspamd", "opendkim"]
+    assert sorted(alarm.key for alarm in journal.alarms) == ["engine milter rspamd", "engine opendkim"]
+
+
 async def test_what_it_did_is_in_the_log() -> None:
     """Refused, held or discarded: a line in Postfix's shape with the milter's name."""
     lines: list[bytes] = []

@@ -94,6 +94,8 @@ async def test_a_dead_server_is_given_up_while_it_is_asked(moody: Start) -> None
     asking = [asyncio.create_task(servers.ask(NAME, "A", PATIENT)) for _ in range(20)]
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert {str(result) for result in results} == {f"DNS server {server.address} is away"}
+    (state,) = servers.states
+    assert (state.name, state.up, state.why) == (f"DNS server {server.address}", False, "no answer")
     before = len(server.asked)
     for _ in range(50):
         with pytest.raises(AllDead):
@@ -105,7 +107,9 @@ async def test_a_dead_server_is_given_up_while_it_is_asked(moody: Start) -> None
         await servers.ask(NAME, "A", PATIENT)
     await probed(servers)
     await servers.ask(NAME, "A", PATIENT)
-    name = servers.all[0].name
+    (state,) = servers.states
+    assert (state.up, state.why) == (True, "")
+    name = state.name
     assert told(lines) == [f"warning: {name} is away: no answer", f"{name} answers again"]
 
 

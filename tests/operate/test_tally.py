@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from backupmx.check.breaker import EngineState
 from backupmx.config import Config, parse
 from backupmx.journal import DELIVERIES, RULE_HITS, VERDICTS, Journal
+from backupmx.net.dns import Resolver
 from backupmx.operate import tally
 from backupmx.operate.cli import health
 from backupmx.operate.cli.lint_hits import Row, rows
 from backupmx.operate.lock import lock
-from backupmx.operate.tally import FILE, Publisher, Tally, read
+from backupmx.operate.tally import FILE, Publisher, Tally, read, servers
 from backupmx.rules.table import load
 from backupmx.rules.tables import Tables
 
@@ -121,6 +123,14 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, config: Config) -> N
     """A command line never fails for it."""
     (tmp_path / FILE).write_bytes(b"no database at all" * 100)
     assert "not a database" in read(config).trouble
+
+
+def test_dns_servers_are_told_beside_engines(tmp_path: Path, runs: Callable[[], Tally]) -> None:
+    """Each server that is asked, by its address."""
+    states = servers(Resolver(["192.0.2.53", "192.0.2.54:5353"]))
+    pretend(Process(tmp_path, "relay", *states))
+    said = [line.partition(" for ")[0] for line in health.lines(runs(), time.time())]
+    assert said == ["DNS server 192.0.2.53: up", "DNS server 192.0.2.54:5353: up"]
 
 
 def test_alarms_and_engines_of_all_processes(tmp_path: Path, runs: Callable[[], Tally]) -> None:

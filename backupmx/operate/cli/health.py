@@ -46,7 +46,8 @@ def lines(tally: Tally, now: float) -> Iterator[str]:
     for engine in tally.engines:
         some = f" for {engine.away} of {engine.asked_by} processes" if 0 < engine.away < engine.asked_by else ""
         why = f" ({engine.why})" if engine.why else ""
-        yield f"engine {engine.name}: {_word(engine)}{some} for {ago(max(0.0, now - engine.since))}{why}"
+        kind = "" if " " in engine.name else "engine "  # "DNS server 192.0.2.53", "milter rspamd" say what they are
+        yield f"{kind}{engine.name}: {_word(engine)}{some} for {ago(max(0.0, now - engine.since))}{why}"
     if counted := verdicts(tally):
         told = ", ".join(f"{count} {fate}" for fate, count in counted.items())
         yield f"verdicts: {told}; counted for {ago(max(0.0, now - tally.began))}"
