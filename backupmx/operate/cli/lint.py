@@ -30,7 +30,7 @@ def command(tables: tuple[str, ...], role: Role, hits: bool, as_json: bool, conf
     if hits:
         _hits(tables, as_json, config_file)
         return
-    named = [(table, role) for table in tables] or _configured(config_file)
+    named = [(table, role) for table in tables] or configured(config_file)
     findings: list[Finding] = []
     unreadable = False
     for spec, used_as in named:
@@ -63,7 +63,7 @@ def _object(finding: Finding) -> dict[str, object]:
     return {name: getattr(finding, name) for name in ("file", "line", "name", "what", "instead")}
 
 
-def _configured(config_file: str | None) -> list[tuple[str, Role]]:
+def configured(config_file: str | None) -> list[tuple[str, Role]]:
     """The configuration's tables with their roles, each file once a role.  Raises ConfigTrouble."""
     from backupmx.config import find, load
 
