@@ -175,7 +175,9 @@ class Store:
     def failed(self, source: str, why: str, now: float) -> None:
         """It could not be fetched, or was refused: the last good list stays.  Raises StoreTrouble."""
         with self._troubles(), self._transaction():
-            self._db.execute("UPDATE source SET tried = ?, error = ? WHERE key = ?", (now, why, self._key(source)))
+            self._db.execute(
+                "UPDATE source SET tried = ?, error = ? WHERE key = ?", (now, _text(why), self._key(source))
+            )
 
     def forget(self, source: str) -> int:
         """A source that is no longer configured.  -> how many addresses it had.  Raises StoreTrouble."""
@@ -198,7 +200,7 @@ class Store:
             self._db.executemany(
                 'INSERT INTO taught VALUES (?1, ?2, ?3, ?4) ON CONFLICT (address) DO UPDATE SET "exists" = ?2, at = ?3,'
                 " said = ?4 WHERE ?3 >= at",
-                ((address, one.exists, one.at, one.said[:200]) for address, one in lessons.items()),
+                ((_text(address), one.exists, one.at, _text(one.said[:200])) for address, one in lessons.items()),
             )
 
     def unteach(self, addresses: Iterable[str]) -> None:
@@ -368,3 +370,8 @@ def _make(db: sqlite3.Connection) -> None:
 
 def _uncommented(script: str) -> str:
     return "\n".join(line.partition("--")[0] for line in script.splitlines())
+
+
+def _text(said: str) -> str:
+    """What SQLite can keep of a stranger's words: they may be no UTF-8, and hold lone surrogates."""
+    return said.encode("utf-8", "replace").decode()

@@ -52,6 +52,14 @@ def test_the_newest_word_counts(store: Store) -> None:
     assert store.find(("a@x.jp", "@x.jp"), ()) == Found()
 
 
+def test_words_that_are_no_text(store: Store) -> None:
+    """A primary that answers with bytes which are no UTF-8 teaches like any other, and ends nothing."""
+    said = b"550 5.1.1 \xff\xfe".decode("utf-8", "surrogateescape")
+    store.teach({"a@x.jp": Taught(False, 10.0, said)})
+    assert store.find(("a@x.jp", "@x.jp"), ()).taught == Taught(False, 10.0, "550 5.1.1 ??")
+    store.failed("a program", said, 10.0)
+
+
 def test_what_is_taught_is_bounded(store: Store) -> None:
     """The oldest go first, by age and by number."""
     store.teach({f"u{n}@x.jp": Taught(True, float(n)) for n in range(100)})
