@@ -392,6 +392,22 @@ class Journal(Logbook):
         """Something an operator should mend when there is time."""
         self._seldom(f"warning {why}", "warned", "master", f"warning: {why}", why=why)
 
+    # master: alarms that somebody is told
+
+    def alarm_begins(self, key: str, text: str) -> None:
+        """Something is wrong for longer than [alarms] bears; mail, webhook or command tell it too."""
+        self._write("alarm_begins", "master", f"alarm: {text}", key=key, text=text)
+
+    def alarm_over(self, key: str, text: str, lasted: float) -> None:
+        """It has been over for alarms.calm."""
+        line = f"alarm over after {lasted:.0f}s: {text}"
+        self._write("alarm_over", "master", line, key=key, text=text, lasted=round(lasted))
+
+    def alarm_untold(self, way: str, why: str) -> None:
+        """Mail, webhook or command of [alarms] failed; it is tried again every half minute, told here once a minute."""
+        line = f"warning: alarms.{way}: {why}"
+        self._seldom(f"alarm_untold {way}", "alarm_untold", "master", line, way=way, why=why)
+
     # page: an operator's browser, and programs
 
     def ordered(self, by: str, what: str, on: str, many: int) -> None:

@@ -3,6 +3,7 @@
     values      durations and sizes, as they are written
     clients     the part of [smtp] that may refuse clients
     sections    what there is to set: name, type, default, its sentence
+    alarms      [alarms]
     recipients  [recipients], which is long
     home        find the file, and of it only where the appliance lives
     read        the whole file: a frozen tree, or every error at once

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from backupmx.config.alarms import Alarms
 from backupmx.config.clients import ClientPolicy
 from backupmx.config.home import STORE, Home
 from backupmx.config.recipients import Recipients
@@ -447,6 +448,7 @@ class Config(Section):
     ledger: Ledger = Ledger()
     dns: Dns = Dns()
     admin: Admin = Admin()
+    alarms: Alarms = Alarms()
     log: Log = Log()
     path: Path = Field(Path("backupmx.toml"), exclude=True)
     """The file itself; not a setting."""

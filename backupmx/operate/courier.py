@@ -17,7 +17,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.dns import Resolver
 from backupmx.net.smtp import Timeouts
-from backupmx.operate import digest, sources, tally
+from backupmx.operate import digest, sources, tally, watch
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.policy import Files, read_all
 from backupmx.queue.entry import QueueTrouble
@@ -96,6 +96,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
                 _sweep_often(config, journal),
                 sources.keep_synced(config, journal),
                 digest.keep_telling(config, files.routes, journal, relay.wake),
+                watch.keep_watch(queue, config, files.routes, journal, relay.wake),
             )
             return [tasks.create_task(story) for story in stories]
 

@@ -47,21 +47,28 @@ class News:
 
 
 def message(news: News, hostname: str, to: str, next_hop: str, routes: str) -> NewEntry:
+    """The digest."""
+    return own_mail(hostname, to, next_hop, routes, _subject(news), text(news, hostname), news.now)
+
+
+def own_mail(
+    hostname: str, to: str, next_hop: str, routes: str, subject: str, lines: Sequence[str], now: float
+) -> NewEntry:
     """Mail of our own, from the null sender: nobody answers it, and it is never returned."""
-    id = new_id(news.now)
+    id = new_id(now)
     mail = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
-    mail["Date"] = formatdate(news.now, localtime=True)
+    mail["Date"] = formatdate(now, localtime=True)
     mail["From"] = f"backupmx <MAILER-DAEMON@{hostname}>"
     mail["To"] = to
-    mail["Subject"] = f"{hostname}: {_subject(news)}"
+    mail["Subject"] = printable(f"{hostname}: {subject}")
     mail["Auto-Submitted"] = "auto-generated"
     mail["Message-ID"] = f"<{id}@{hostname}>"
-    mail.set_content("\n".join(text(news, hostname)) + "\n", cte="quoted-printable")
+    mail.set_content("\n".join(map(printable, lines)) + "\n", cte="quoted-printable")
     head, _, body = mail.as_bytes().partition(b"\r\n\r\n")
     content = Message((head.replace(b"\r\n", b"\n"),), (b"\r\n" + body,))
     envelope = Envelope("", (Recipient(to),))
     return NewEntry(
-        id, news.now, envelope, (NewRecipient(to, next_hop),), content, message_id=f"<{id}@{hostname}>", routes=routes
+        id, now, envelope, (NewRecipient(to, next_hop),), content, message_id=f"<{id}@{hostname}>", routes=routes
     )
 
 
