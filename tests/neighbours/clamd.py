@@ -33,7 +33,7 @@ def clamd(folder: Path, stream_max: int = STREAM_MAX, more: str = "") -> Iterato
     """-> its two addresses, as the configuration writes them, while it runs.  `more`: lines of its configuration."""
     program = required("clamd")
     port = free_port()
-    (folder / "db").mkdir()
+    (folder / "db").mkdir(exist_ok=True)  # it may have run here before
     (folder / "db" / "test.ndb").write_text(f"Eicar-Test-Signature:0:*:{EICAR.hex()}\n")
     configuration = _CONFIGURATION.format(folder=folder, port=port, stream_max=stream_max) + more
     (folder / "clamd.conf").write_text(configuration)

@@ -32,10 +32,10 @@ skip_rbl_checks 1
 
 
 @contextmanager
-def spamd(folder: Path, more: str = "", *, stock: bool = False, children: int = 1) -> Iterator[str]:
+def spamd(folder: Path, more: str = "", *, stock: bool = False, children: int = 1, port: int = 0) -> Iterator[str]:
     """-> "tcp:127.0.0.1:PORT" while it runs.  `more`: lines of its local.cf.  `stock`: with Debian's own rules."""
     program = required("spamd")
-    port = free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="spamd-") as rules:  # not below pytest's: its children drop to nobody
         _write(Path(rules), more)
         command = [

@@ -1,0 +1,392 @@
+"""soak: half an hour of everything.  Does it leak, and is the account balanced?
+
+    python -m benchmarks.soak [--minutes 30] [--rate 20] [--report FILE]      as root, on Linux
+
+`backupmx serve` with two workers, clamd and spamd, two primaries (smtp-sink,
+which keeps what it gets) and the first user's rules; its state_dir is a tmpfs
+of its own.  Mail of 1 KB to 1 MB, some with EICAR, for two domains, about RATE
+messages a second from four senders, some of whom hang up in mid-message.
+Meanwhile, over and over:
+
+    each primary goes away and returns; clamd is away, spamd is away; SIGHUP
+    once, in the middle: the disk is full for a minute, to the last octet
+
+    memory        proportional set size of all processes, each five seconds: the median of
+                  the last fifth against that of the second
+    descriptors   of all processes at rest, before the traffic and after it
+    mail          what read 250 arrived or lies in quarantine; what read another reply did not
+    ledger        `backupmx ledger` at the end
+
+Status 1 when one of these is wrong.  --report writes what came out as a page.
+
+BUGS
+    A primary that is killed may have a message whose 250 we never read: it gets
+    it again.  Such second copies are counted, not forbidden (RFC 5321 6.1).
+"""
+
+import argparse
+import errno
+import itertools
+import os
+import random
+import smtplib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGHUP
+from statistics import linear_regression, median
+
+from benchmarks.servers import machine
+from tests.journeys.appliance import Appliance
+from tests.journeys.client import message
+from tests.journeys.patience import eventually
+from tests.neighbours.clamd import EICAR, clamd
+from tests.neighbours.smtp_sink import SmtpSink, smtp_sink
+from tests.neighbours.spamd import spamd
+from tests.neighbours.unbound import free_port
+
+INSIDE = "BACKUPMX_SOAK_NAMESPACE"
+DISK = 512 << 20
+SETTINGS = {
+    "smtp": {"workers": 2},
+    "relay": {"probe_interval": "5s"},
+    "queue": {"min_free": "32MiB", "retry_min": "5s", "retry_max": "30s"},
+    "quarantine": {"max_size": "32MiB"},
+}
+DOMAINS = ("example.jp", "example.net")
+SIZES = (1_000, 4_000, 4_000, 4_000, 20_000, 100_000)
+LARGE, VIRUS, HANGUP = 0.01, 0.02, 0.01
+"""Shares of the messages."""
+TOLD = {"taken": "taken", "refused": "refused", "unknown": "whose reply was lost"}
+
+
+# Senders
+
+
+@dataclass
+class Senders:
+    port: int
+    rate: float
+    told: dict[str, str] = field(default_factory=dict)
+    """Subject -> "taken", "refused" or "unknown" (the connection went after the dot)."""
+    viruses: set[str] = field(default_factory=set)
+    replies: Counter[int] = field(default_factory=Counter)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _ending: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        self._ending.clear()
+        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(4)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, sender: int) -> None:
+        chance = random.Random(sender)
+        while not self._ending.is_set():
+            try:
+                with smtplib.SMTP("127.0.0.1", self.port, f"c{sender}.sender.test", 60) as smtp:
+                    smtp.ehlo()
+                    for _ in range(chance.choice((1, 1, 10))):
+                        self._one(smtp, chance, f"soak {next(self._numbers)}")
+                        if self._ending.wait(chance.expovariate(self.rate / 4)):
+                            break
+            except (OSError, smtplib.SMTPException):
+                self._ending.wait(0.1)
+
+    def _one(self, smtp: smtplib.SMTP, chance: random.Random, subject: str) -> None:
+        self.told[subject] = "refused"
+        size = 1_000_000 if chance.random() < LARGE else chance.choice(SIZES)
+        domain = chance.choice(DOMAINS)
+        text = "a line of an ordinary message\n" * (size // 30)
+        if chance.random() < VIRUS:
+            self.viruses.add(subject)
+            text = EICAR.replace(rb"\$", b"$").decode() + "\n" + text
+        content = message(subject, text, f"bob@{domain}")
+        for command, expected in (
+            ("MAIL FROM:<alice@sender.test>", 250), (f"RCPT TO:<bob@{domain}>", 250), ("DATA", 354)
+        ):  # fmt: skip
+            code, _ = smtp.docmd(command)
+            self.replies[code] += 1
+            if code != expected:
+                smtp.rset()
+                return
+        if chance.random() < HANGUP:
+            smtp.send(content[: len(content) // 2])
+            smtp.close()
+            raise smtplib.SMTPServerDisconnected("hung up")
+        self.told[subject] = "unknown"
+        smtp.send(content + b".\r\n")
+        code, _ = smtp.getreply()
+        self.replies[code] += 1
+        self.told[subject] = "taken" if code == 250 else "refused"
+
+
+# What happens meanwhile
+
+
+@dataclass
+class Engine:
+    """It can be away for a while."""
+
+    running: Callable[[], AbstractContextManager[object]]
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        self._stack.enter_context(self.running())
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """A file that takes what is left there."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"\0" * 4096):
+                pass
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        yield
+    ballast.unlink()
+
+
+Away = Engine | SmtpSink
+
+
+def storms(minutes: float, parts: dict[str, Away], mx: Appliance) -> Iterator[tuple[float, str, Callable[[], None]]]:
+    """(seconds from the beginning, words, what to do), in order."""
+    events: list[tuple[float, str, Callable[[], None]]] = []
+    for name, (each, away, first) in {
+        "primary example.jp": (60, 25, 10),
+        "primary example.net": (90, 15, 40),
+        "clamd": (180, 40, 30),
+        "spamd": (240, 40, 100),
+    }.items():
+        for at in range(first, int(minutes * 60) - away, each):
+            events += [(at, f"{name} away", parts[name].stop), (at + away, f"{name} back", parts[name].start)]
+    events += [(at, "reload", lambda: mx.tell(SIGHUP)) for at in range(45, int(minutes * 60), 45)]
+    state = full(mx.folder / "state")
+    events += [
+        (minutes * 30, "disk full", state.__enter__),
+        (minutes * 30 + 60, "disk has room", lambda: state.__exit__(None, None, None) and None),
+    ]
+    yield from sorted(events, key=lambda event: event[0])
+
+
+# What is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    at: float
+    mib: float
+    open: Counter[str]
+    """Descriptors, by what they lead to."""
+
+
+def look(mx: Appliance, at: float) -> Look:
+    assert mx.process is not None
+    pss, opened = 0, Counter[str]()
+    for pid in (mx.process.pid, *mx.children()):
+        pss += int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0])
+        opened.update(leads_to(Path(link)) for link in Path(f"/proc/{pid}/fd").iterdir())
+    return Look(at, pss / 1024, opened)
+
+
+def leads_to(link: Path) -> str:
+    """A file's path, or "socket", "pipe"."""
+    try:
+        return os.readlink(link).partition(":")[0]
+    except FileNotFoundError:
+        return "closed meanwhile"
+
+
+def at_rest(mx: Appliance) -> Look:
+    """When descriptors have stopped changing: connections to primaries and engines are given up when idle."""
+    looks = [look(mx, 0)]
+    until = time.monotonic() + 90
+    while len(looks) < 20 or any(one.open != looks[-1].open for one in looks[-20:]):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.5)
+        looks.append(look(mx, 0))
+    return looks[-1]
+
+
+def weather(minutes: float, parts: dict[str, Away], mx: Appliance) -> list[Look]:
+    """Lets it all happen.  -> a look each five seconds"""
+    began, looks = time.monotonic(), []
+    events = list(storms(minutes, parts, mx))
+    while (now := time.monotonic() - began) < minutes * 60 or events:
+        while events and events[0][0] <= now:
+            _, words, act = events.pop(0)
+            print(f"{now / 60:5.1f} min  {words}", file=sys.stderr, flush=True)
+            act()
+        if not looks or now - looks[-1].at >= 5:
+            looks.append(look(mx, now))
+        time.sleep(0.2)
+    return looks
+
+
+# The account
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    minutes: float
+    looks: Sequence[Look]
+    before: Look
+    after: Look
+    told: Counter[str]
+    replies: Counter[int]
+    lost: Sequence[str]
+    uninvited: Sequence[str]
+    """Refused, or called a virus, and arrived."""
+    twice: int
+    ledger: str
+    balanced: bool
+    alarms: str
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """MiB, in the second and in the last fifth."""
+        fifth = len(self.looks) // 5
+        return median(one.mib for one in self.looks[fifth : 2 * fifth]), median(one.mib for one in self.looks[-fifth:])
+
+    @property
+    def slope(self) -> float:
+        """MiB an hour, after the first fifth."""
+        late = self.looks[len(self.looks) // 5 :]
+        return linear_regression([one.at / 3600 for one in late], [one.mib for one in late]).slope
+
+    def wrong(self) -> list[str]:
+        early, late = self.memory
+        return [
+            words
+            for words, bad in (
+                (f"memory grew from {early:.1f} to {late:.1f} MiB", late > early * 1.05),
+                (f"descriptors left open: {dict(self.after.open - self.before.open)}",
+                 self.after.open.total() > self.before.open.total()),
+                (f"lost: {', '.join(self.lost[:10])}", bool(self.lost)),
+                (f"arrived uninvited: {', '.join(self.uninvited[:10])}", bool(self.uninvited)),
+                (f"ledger: {self.ledger}", not self.balanced),
+            )
+            if bad
+        ]  # fmt: skip
+
+    def page(self) -> str:
+        early, late = self.memory
+        told = ", ".join(f"{self.told[what]:,} {words}" for what, words in TOLD.items())
+        return f"""\
+# Half an hour of everything
+
+What `python -m benchmarks.soak` wrote: mail without pause while primaries go away and return, clamd and spamd are away, the configuration is read anew
+and, for a minute, the disk is full. Two workers, a relay and the page; engines and primaries beside them.
+
+{self.minutes:g} minutes on {machine()}
+
+| what | came out |
+| --- | --- |
+| messages offered | {self.told.total():,}: {told} |
+| replies | {", ".join(f"{code}: {count:,}" for code, count in sorted(self.replies.items()))} |
+| taken and neither delivered nor kept | {len(self.lost)} |
+| refused or a virus, and delivered | {len(self.uninvited)} |
+| second copies (the primary was killed before its 250) | {self.twice} |
+| ledger | {self.ledger} |
+| memory of all processes | {early:.1f} MiB in the second fifth, {late:.1f} in the last; {self.slope:+.1f} MiB an hour |
+| descriptors at rest | {self.before.open.total()} before, {self.after.open.total()} after |
+| {"wrong" if self.wrong() else "verdict"} | {"; ".join(self.wrong()) or "nothing grew, nothing is missing"} |
+"""
+
+
+def accounted(mx: Appliance, senders: Senders, sinks: Sequence[SmtpSink]) -> dict[str, object]:
+    arrived = Counter(subject for sink in sinks for dump in sink.messages() for subject in dump.values("Subject"))
+    kept = {item.get("subject", "") for item in mx.quarantine()}
+    taken = {subject for subject, what in senders.told.items() if what == "taken"}
+    refused = {subject for subject, what in senders.told.items() if what == "refused"}
+    ledger = mx.cli("ledger")
+    return {
+        "lost": sorted(taken - set(arrived) - kept - senders.viruses),
+        "uninvited": sorted(refused & set(arrived) | senders.viruses & set(arrived)),
+        "twice": sum(count - 1 for count in arrived.values()),
+        "ledger": "; ".join(line.strip() for line in ledger.stdout.splitlines()),
+        "balanced": ledger.returncode == 0,
+        "alarms": mx.cli("status").stdout,
+    }
+
+
+def soak(minutes: float, rate: float, folder: Path) -> Result:
+    with ExitStack() as stack:
+        for name in ("state", "clamd", "spamd"):
+            (folder / name).mkdir()
+        port = free_port()
+        sinks = [stack.enter_context(smtp_sink(folder / f"sink-{domain}")) for domain in DOMAINS]
+        parts: dict[str, Away] = {f"primary {domain}": sink for domain, sink in zip(DOMAINS, sinks, strict=True)}
+        parts["clamd"] = Engine(lambda: clamd(folder / "clamd", 30 << 20))
+        parts["spamd"] = Engine(lambda: spamd(folder / "spamd", port=port))
+        for name in ("clamd", "spamd"):
+            parts[name].start()
+            stack.callback(parts[name].stop)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder / "state"], check=True)
+        stack.callback(subprocess.run, ["umount", folder / "state"], check=True)
+        checks = {
+            "virus": {"engine": "clamd", "address": f"unix:{folder}/clamd/clamd.sock", "on_error": "defer"},
+            "spam": {"engine": "spamd", "address": f"tcp:127.0.0.1:{port}"},
+            **{name: {"enabled": False} for name in ("spf", "dkim", "dmarc", "arc")},
+        }
+        map_ = "".join(f"{d} smtp:[127.0.0.1]:{sink.port}\n" for d, sink in zip(DOMAINS, sinks, strict=True))
+        mx = Appliance(folder, {**SETTINGS, "checks": checks}, map_).start()
+        stack.callback(mx.stop)
+        senders = Senders(mx.port, rate)
+        senders.start()  # a first minute, so that all is loaded that will be
+        time.sleep(min(60, minutes * 6))
+        senders.stop()
+        mx.empty(120)
+        before = at_rest(mx)
+        senders.start()
+        looks = weather(minutes, parts, mx)
+        senders.stop()
+        mx.cli("flush", timeout=300)
+        eventually(lambda: not mx.queue(), 300, lambda: f"{len(mx.queue())} are still queued")
+        return Result(
+            minutes, looks, before, at_rest(mx), Counter(senders.told.values()), senders.replies,
+            **accounted(mx, senders, sinks),  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=20)
+    parser.add_argument("--report", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="backupmx-soak-") as name:
+        Path(name).chmod(0o755)
+        result = soak(given.minutes, given.rate, Path(name))
+    print(result.page())
+    if given.report:
+        given.report.write_text(result.page())
+    return 1 if result.wrong() else 0
+
+
+if __name__ == "__main__":
+    if os.environ.get(INSIDE):
+        sys.exit(main())
+    command = ["unshare", "-m", sys.executable, "-m", "benchmarks.soak", *sys.argv[1:]]
+    sys.exit(subprocess.run(command, env={**os.environ, INSIDE: "1"}, check=False).returncode)
