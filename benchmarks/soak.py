@@ -296,8 +296,9 @@ class Result:
         return f"""\
 # Half an hour of everything
 
-What `python -m benchmarks.soak` wrote: mail without pause while primaries go away and return, clamd and spamd are away, the configuration is read anew
-and, for a minute, the disk is full. Two workers, a relay and the page; engines and primaries beside them.
+What `python -m benchmarks.soak` wrote: mail without pause while primaries go away and return, clamd and spamd are
+away, the configuration is read anew and, for a minute, the disk is full. Two workers and a relay; engines and
+primaries beside them.
 
 {self.minutes:g} minutes on {machine()}
 
