@@ -1,16 +1,26 @@
 """Pure.  parts: what base64 and quoted-printable hide in a message.
 
-`decoded` yields each encoded body as it was before it was encoded, in order.
-It does not build a tree of parts: wherever a header line says
-Content-Transfer-Encoding, what follows that header block up to a boundary is
-such a body, at any depth and inside forwarded messages as well.  No recursion,
-no more memory than the message, no octet decoded more than four times.
+`decoded` yields each encoded body as it was before it was encoded.  It reads a
+message in two ways, and a body that is the same in both is decoded once:
+
+    anywhere    wherever a header line says Content-Transfer-Encoding, what
+                follows that header block up to a boundary is such a body, at any
+                depth and inside forwarded messages; a boundary is what any
+                boundary= of the message says
+    declared    as RFC 2046 has it: a boundary is declared by a multipart, and
+                counts until that is closed.  Once by the first of several
+                Content-Type fields or boundary parameters, once by the last
+
+It builds no tree; memory is the message's and its largest body's.  A message
+that was encoded as a whole is looked into, three deep.
 
 Whoever wants to hide a body from it writes what a mail reader forgives:
 
     (comment) "base64"       comments, quotes, folds, a blank before the colon
     no empty line            the body begins with the first line that is no header
     "--" in the middle       only a line with a boundary= of this message ends a body
+    boundary= elsewhere      in some other field, a comment, a text: ends nothing for
+                             the second way; a multipart that is odd ends for the first
 
 It searches and decodes by `aside.PIECE`: each such call holds Python's lock
 until it is done, and the event loop wants it.
@@ -25,29 +35,71 @@ BUGS    Readers differ in what they forgive, and what is a boundary to one is te
 import binascii
 import re
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from backupmx.check.aside import PIECE
 from backupmx.check.field import uncommented
 from backupmx.check.trouble import Unscannable
 
 MOST = 20_000
+_DEPTH = 3
+"""Messages encoded as a whole, within each other."""
+Body: TypeAlias = tuple[int, int, bytes]
+"""Where an encoded body begins and ends, and its encoding."""
 
 _NAME = rb"content-transfer-encoding[ \t]{0,100}:"
 _TOP = re.compile(_NAME, re.IGNORECASE)
 _FIELD = re.compile(b"\n" + _NAME, re.IGNORECASE)
+_TYPE_NAME = rb"content-type[ \t]{0,100}:"
+_TYPE_TOP = re.compile(_TYPE_NAME, re.IGNORECASE)
+_TYPE = re.compile(b"\n" + _TYPE_NAME, re.IGNORECASE)
 # A "^" in place of the line end makes this search twelve times as slow.
 _LONGEST = 300
 _VALUE = re.compile(rb"(?:[^\r]|\r\n[ \t]){0,20000}")
 _HEADER = re.compile(rb"[ \t]|[!-9;-~]{1,200}[ \t]*:")
 _BOUNDARY = re.compile(rb"[ \t\r\n]{0,99}=[ \t\r\n]{0,99}(?:\"([^\"\r\n]{1,250})|([^\s;\"]{1,250}))")
+_PARAMETER = re.compile(
+    rb';[ \t\r\n]{0,99}([^\s=;"()]{1,99})[ \t\r\n]{0,99}=[ \t\r\n]{0,99}'
+    rb'(?:"((?:[^"\\]|\\.){0,999})"|([^\s;"()]{1,999}))',
+    re.DOTALL,
+)
 _MOST_DASHES = 1_000_000
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 
 
 def decoded(raw: bytes) -> Iterator[bytes]:
-    """The encoded bodies of a message (CRLF line ends), decoded.  Raises Unscannable."""
+    """The encoded bodies of a message (CRLF line ends), decoded, each once.  Raises Unscannable."""
+    yield from _decoded(raw, _Count(MOST, "encoded parts"), _DEPTH)
+
+
+def _decoded(raw: bytes, count: "_Count", depth: int) -> Iterator[bytes]:
+    """A message that was encoded as a whole (it begins with a header) is looked into, as some readers do."""
+    seen: set[Body] = set()
+    for body in _bodies(raw):
+        if body not in seen:
+            seen.add(body)
+            count.one()
+            start, end, encoding = body
+            octets = b"".join((_base64 if encoding == b"base64" else _printable)(raw, start, end))
+            yield octets
+            if depth > 1 and _HEADER.match(octets) and (_TOP.match(octets) or _next(octets, 0, len(octets))):
+                yield from _decoded(octets, count, depth - 1)
+
+
+def _bodies(raw: bytes) -> Iterator[Body]:
+    """As each reading has them; of most messages they are the same."""
+    encoded = False
+    for body in _anywhere(raw):
+        encoded = True
+        yield body
+    for which in (0, -1) if encoded else ():
+        yield from _declared(raw, which)
+
+
+def _anywhere(raw: bytes) -> Iterator[Body]:
+    """Behind each header that names an encoding, up to any boundary that the message names anywhere."""
     ends: _Ends | None = None
-    at = count = 0
+    at = 0
     match = _TOP.match(raw)
     while match := match or _next(raw, at, len(raw)):
         at, match = match.end(), None
@@ -61,10 +113,85 @@ def decoded(raw: bytes) -> Iterator[bytes]:
         ends = ends or _Ends(raw)
         end, at = ends.of(start)
         for encoding in filter(None, sorted(encodings)):
-            count += 1
-            if count > MOST:
-                raise Unscannable(f"more than {MOST:,} encoded parts")
-            yield b"".join((_base64 if encoding == b"base64" else _printable)(raw, start, end))
+            yield start, end, encoding
+
+
+def _declared(raw: bytes, which: int) -> Iterator[Body]:
+    """As RFC 2046 5.1 has it: a boundary counts within its multipart, until that is closed.
+
+    `which`: of several where one belongs the first (0) or the last (-1), as readers differ.
+    """
+    scope: dict[bytes, None] = {}
+    lines, at = _Count(_MOST_DASHES, 'lines with "--"'), 0
+    while at < len(raw):
+        start = at + 2 if raw.startswith(b"\r\n", at) else _body(raw, at)
+        encodings = {_encoding(raw, value) for value in _values(raw, at, start, _TOP, _FIELD)} - {b""}
+        kind, boundary = _content_type(raw, at, start, which)
+        if kind.startswith(b"message/") and not encodings:
+            at = start
+            continue
+        if boundary:
+            scope[boundary] = None
+        end, at = _left(raw, start, scope, lines)
+        for encoding in sorted(encodings):
+            yield start, max(start, end), encoding
+
+
+def _left(raw: bytes, start: int, scope: dict[bytes, None], lines: "_Count") -> tuple[int, int]:
+    """The line end before the boundary that ends a body, and where the next part begins; `scope` as it is there."""
+    end, at = -1, start - 2
+    while (at := _find(raw, b"\r\n--", at)) >= 0:
+        lines.one()
+        line = raw[at + 4 : at + 4 + _LONGEST].partition(b"\r")[0].rstrip()
+        opens, closes = line in scope, line[-2:] == b"--" and line[:-2] in scope
+        end = at if end < 0 and (opens or closes) else end
+        if opens or closes:
+            _close(scope, line if opens else line[:-2], closes and not opens)
+        if opens:
+            after = _find(raw, b"\r\n", at + 4)
+            return end, after + 2 if after >= 0 else len(raw)
+        at += 2
+    return (end if end >= 0 else len(raw)), len(raw)
+
+
+def _close(scope: dict[bytes, None], boundary: bytes, itself: bool) -> None:
+    """The multiparts inside that one are over; it, too, at its last boundary."""
+    while next(reversed(scope)) != boundary:
+        scope.popitem()
+    if itself:
+        scope.popitem()
+
+
+def _content_type(raw: bytes, at: int, end: int, which: int) -> tuple[bytes, bytes]:
+    """ "multipart/mixed" and its boundary; b"" for what there is none of."""
+    values = list(_values(raw, at, end, _TYPE_TOP, _TYPE))
+    value = _VALUE.match(raw, values[which]) if values else None
+    if value is None:
+        return b"", b""
+    kind = uncommented(value[0].partition(b";")[0])[0].strip().lower()
+    named = [match[2] or match[3] for match in _PARAMETER.finditer(value[0]) if match[1].lower() == b"boundary"]
+    return kind, named[which].rstrip() if named and kind.startswith(b"multipart/") else b""
+
+
+def _values(raw: bytes, at: int, end: int, top: re.Pattern[bytes], field: re.Pattern[bytes]) -> Iterator[int]:
+    """Where the values of such fields begin, in the header block from `at` to `end`."""
+    if match := top.match(raw, at, end):
+        yield match.end()
+    while match := _next(raw, at, end, field):
+        at = match.end()
+        yield at
+
+
+class _Count:
+    """So many, and no more."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._left, self._says = most, f"more than {most:,} {what}"
+
+    def one(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Unscannable(self._says)
 
 
 def _encoding(raw: bytes, at: int) -> bytes:
@@ -89,7 +216,8 @@ class _Ends:
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self._boundaries = frozenset(_boundaries(raw))
-        self._covered = self._dashes = 0
+        self._covered = 0
+        self._dashes = _Count(_MOST_DASHES, 'lines with "--"')
 
     def of(self, start: int) -> tuple[int, int]:
         """-> the line end before the boundary, and where to look for more.
@@ -105,9 +233,7 @@ class _Ends:
         return end, end if inside else start
 
     def _is_boundary(self, at: int) -> bool:
-        self._dashes += 1
-        if self._dashes > _MOST_DASHES:
-            raise Unscannable(f'more than {_MOST_DASHES:,} lines with "--"')
+        self._dashes.one()
         line = self._raw[at : at + _LONGEST].partition(b"\r")[0].rstrip().lower()
         return line in self._boundaries or line.removesuffix(b"--") in self._boundaries
 
@@ -122,9 +248,9 @@ def _boundaries(raw: bytes) -> Iterator[bytes]:
                 yield (match[1] or match[2]).rstrip()
 
 
-def _next(raw: bytes, at: int, end: int) -> re.Match[bytes] | None:
+def _next(raw: bytes, at: int, end: int, field: re.Pattern[bytes] = _FIELD) -> re.Match[bytes] | None:
     for start in range(at, end, PIECE):
-        if match := _FIELD.search(raw, start, min(start + PIECE + _LONGEST, end)):
+        if match := field.search(raw, start, min(start + PIECE + _LONGEST, end)):
             return match
     return None
 

@@ -34,7 +34,7 @@ def test_the_message_itself_is_encoded() -> None:
 
 def test_quoted_printable() -> None:
     """Quoted-printable comes out decoded."""
-    head = b"Content-Type: x/y; boundary = b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    head = b"Content-Type: multipart/y; boundary = b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
     raw = head + b"caf=C3=A9 =\r\nau lait\r\n--b--"
     assert list(decoded(raw)) == [b"caf\xc3\xa9 au lait"]
 
@@ -67,6 +67,63 @@ def test_what_a_reader_forgives_hides_nothing(fields: bytes, body: bytes) -> Non
     """An odd way to write the encoding, or a line that looks like a boundary, keeps no attachment from being seen."""
     raw = HEAD + b"--b\r\nContent-Type: x/y\r\n" + fields + body + b"\r\n--b--\r\n"
     assert b"what nobody is to see" in list(decoded(raw))
+
+
+SPLIT = ENCODED[:8] + b"\r\n--?!\r\n\r\n" + ENCODED[8:]
+MIXED_B = b"Content-Type: multipart/mixed; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("head", "before"),
+    [
+        (b'X-A: boundary="?!"\r\n' + MIXED_B, b""),
+        (MIXED_B + b"; boundary=?!", b""),
+        (b"Content-Type: multipart/mixed; boundary=?!; boundary=b", b""),
+        (MIXED_B + b"\r\nContent-Type: multipart/mixed; boundary=?!", b""),
+        (b"Content-Type: multipart/mixed; boundary=?!\r\n" + MIXED_B, b""),
+        (b"Content-Type: multipart/mixed (boundary=?!); boundary=b", b""),
+        (b'Content-Type: multipart/mixed; x="; boundary=?!"; boundary=b', b""),
+        (MIXED_B, b"for MIME readers: boundary=?!\r\n"),
+        (MIXED_B, b"--b\r\nContent-Type: text/plain; boundary=?!\r\n\r\ntext\r\n"),
+        (MIXED_B, b"--b\r\nContent-Type: multipart/x; boundary=?!\r\n\r\n--?!--\r\n"),
+        (MIXED_B, b"--b\r\nContent-Type: multipart/x; boundary=?!\r\n\r\n--?!\r\n\r\nnever closed\r\n"),
+        (MIXED_B, b"--b\r\nContent-Type: message/rfc822\r\n\r\nX: boundary=?!\r\n\r\ntext\r\n"),
+    ],
+    ids=[
+        "another field", "two, the first counts", "two, the last counts", "two fields, first", "two fields, last",
+        "comment", "quoted", "preamble", "no multipart", "closed", "over", "in a message",
+    ],
+)  # fmt: skip
+def test_a_boundary_that_is_none_hides_nothing(head: bytes, before: bytes) -> None:
+    """A line in the middle of an attachment that is a boundary only if some declaration somewhere counts."""
+    part = b"--b\r\nContent-Type: x/y\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    raw = b"Subject: x\r\n" + head + b"\r\n\r\n" + before + part + SPLIT + b"\r\n--b--\r\n"
+    assert b"what nobody is to see" in list(decoded(raw))
+
+
+def test_boundaries_are_told_apart_by_case() -> None:
+    """As RFC 2046 has it; who does not care for case is the other reading."""
+    body = ENCODED[:8] + b"\r\n--?A\r\n\r\n" + ENCODED[8:]
+    raw = b"Content-Type: multipart/x; boundary=?a\r\n\r\n--?a\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    assert next(decoded(raw + body + b"\r\n--?a--")) == b"what n"
+
+
+def test_a_message_that_is_encoded_as_a_whole() -> None:
+    """What is attached to it is seen, in three envelopes; in more it is not."""
+    raw = attached(b"what nobody is to see")
+    for _ in range(2):
+        raw = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(
+            b"Subject: x\r\n" + MIXED + b"\r\n\r\n" + raw
+        )
+    assert b"what nobody is to see" in list(decoded(raw))
+
+
+def test_an_ordinary_message_is_decoded_once() -> None:
+    """The two ways of reading it agree, whatever is nested in it."""
+    part = b"Content-Type: x/y\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n"
+    inner = b"--b\r\nContent-Type: multipart/alternative; boundary=i\r\n\r\n--i\r\n" + part % b"MQ==" + b"--i--\r\n"
+    raw = MIXED + b"\r\n\r\npreamble\r\n" + inner + b"--b\r\n" + part % b"Mg==" + b"--b--\r\nepilogue\r\n"
+    assert list(decoded(raw)) == [b"1", b"2"]
 
 
 def test_a_message_quoted_as_text_is_decoded_too() -> None:
