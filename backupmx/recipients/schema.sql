@@ -1,4 +1,4 @@
--- recipients.db, version 2 (PRAGMA user_version): what was learned about who exists.
+-- recipients.db, version 3 (PRAGMA user_version): what was learned about who exists.
 
 -- A list that is fetched whole.
 CREATE TABLE IF NOT EXISTS source (
@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS taught (
     at      REAL    NOT NULL,
     said    TEXT    NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS taught_at ON taught (at);
+DROP INDEX IF EXISTS taught_at; -- of version 2
+CREATE INDEX IF NOT EXISTS taught_age ON taught ("exists", at);
 
 -- Addresses that a primary was asked about lately, whatever it said.
 CREATE TABLE IF NOT EXISTS asked (

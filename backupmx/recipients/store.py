@@ -9,60 +9,73 @@
 SQLite in WAL mode: a reader never waits for a writer, the pages are shared by
 all workers through the system's cache, and a list of 100,000 costs a process
 nothing until it is asked.  It is no mail: what a power cut takes is fetched or
-taught again (synchronous = NORMAL).
+taught again (synchronous = NORMAL).  store_file has the file itself.
 
 Trouble
     StoreTrouble   the file cannot be read or written: "cannot tell" is not
                    "does not exist", the door says 451.  A file that is no
-                   database is moved aside and a new one begun.
+                   database, or turns out to be damaged, is moved aside and a
+                   new one begun: lists are fetched, addresses taught again.
 
 Why not a dict in each worker?  It would be right until the next sync, and cost
 each of them 20 MiB.
 """
 
 import contextlib
-import errno
-import math
-import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from backupmx.recipients.standing import YES_KEPT, Taught
+from backupmx.recipients import store_file
+from backupmx.recipients.standing import NO_KEPT, YES_KEPT, Taught
 
 FILE = "recipients.db"
 MOST_TAUGHT = 1_000_000
-"""Addresses that are remembered from primaries' words; of more the oldest go."""
+"""Addresses that are remembered from primaries' words.
+
+Of more, noes go first, down to a quarter; then the domains that have most lose what they were taught first, so that a
+flood to one that takes any name costs the others nothing; then the oldest go.
+"""
+DOMAINS_SHARE = 10_000
+"""What a domain keeps while others have more."""
 MOST_TURNED_AWAY = 500_000
 TURNED_AWAY_KEPT = 86400.0
 """Seconds for which a client that came back often enough is let in, and others are remembered."""
 ASKED_APART = 1000.0
 """Seconds between two questions about one address, whatever came of the first (Postfix: verify.c PROBE_TTL)."""
 _BATCH = 5000
-_PATIENCE = 5.0
-_VERSION = 2
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether the file is still the one that was opened."""
 _LISTED = (
     "SELECT (SELECT name FROM source WHERE key = l.source), NULL, NULL, NULL, NULL FROM listed l WHERE l.address = ?{}"
 )
 _TAUGHT = 'SELECT NULL, address, "exists", at, said FROM taught WHERE address = ?{}'
-_FIND = " UNION ALL ".join(select.format(key) for select in (_LISTED, _TAUGHT) for key in (1, 2, 3))
+_FIND = {
+    many: " UNION ALL ".join(select.format(key) for select in (_LISTED, _TAUGHT) for key in range(1, many + 1))
+    for many in (1, 2, 3)
+}
 # One statement, as each takes the file's lock; and no IN (?1, ?2, ?3), which builds a table for every address.
 _ALLOW = (
     "INSERT INTO allowance VALUES (?1, ?2, ?3) ON CONFLICT (next_hop) DO UPDATE SET many = ?2, at = ?3",
     "INSERT INTO asked VALUES (?1, ?2) ON CONFLICT (address) DO UPDATE SET at = ?2",
 )
 
-_FORGET = {
-    "taught": "DELETE FROM taught WHERE address IN (SELECT address FROM taught WHERE at < ?2 ORDER BY at LIMIT ?1)",
-    "turned_away": "DELETE FROM turned_away"
-    " WHERE key IN (SELECT key FROM turned_away WHERE at < ?2 ORDER BY at LIMIT ?1)",
-}
-_MANY = {"taught": "SELECT count(*) FROM taught", "turned_away": "SELECT count(*) FROM turned_away"}
+_OLD_WORDS = (
+    "DELETE FROM taught WHERE address IN"
+    ' (SELECT address FROM taught WHERE "exists" = ?1 AND at < ?2 ORDER BY at LIMIT ?3)'
+)
+_OLD_TURNED_AWAY = (
+    "DELETE FROM turned_away WHERE key IN (SELECT key FROM turned_away WHERE ?1 AND at < ?2 ORDER BY at LIMIT ?3)"
+)
+_DOMAINS = "SELECT substr(address, instr(address, '@')), count(*) FROM taught WHERE \"exists\" GROUP BY 1"
+_FIRST_OF_DOMAIN = (
+    "SELECT address FROM taught WHERE \"exists\" AND substr(address, instr(address, '@')) = ? ORDER BY at LIMIT ?"
+)
+_EVER = 1e300
 
 
 class StoreTrouble(Exception):
@@ -104,10 +117,13 @@ class MayAsk(StrEnum):
 class Store:
     """One process's hands on recipients.db.  Its methods do not wait for a network; writing ones wait for a lock."""
 
-    def __init__(self, path: Path) -> None:
-        """It is opened, and made, when it is first asked; after an error it is opened anew."""
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """It is opened, and made, when it is first asked; anew after an error, and when another lies in its place."""
         self.path = path
+        self._clock = clock
         self._open: sqlite3.Connection | None = None
+        self._file = 0
+        self._looked = 0.0
         self._states: tuple[float, Mapping[str, SourceState]] = (0.0, {})
 
     def close(self) -> None:
@@ -124,10 +140,10 @@ class Store:
     # The door's questions
 
     def find(self, keys: Sequence[str], sources: Collection[str]) -> Found:
-        """`keys`: an address as it may be listed, most exact first, up to three.  Raises StoreTrouble."""
+        """`keys`: an address as it may be listed, most exact first, one to three.  Raises StoreTrouble."""
         taught = []
         try:
-            for row in self._db.execute(_FIND, (*keys, keys[-1], keys[-1])[:3]):
+            for row in self._looked_at().execute(_FIND[len(keys)], keys):
                 if row[0] in sources:
                     return Found(row[0])  # the statement ends here, as its cursor does
                 if row[1] is not None:
@@ -138,7 +154,7 @@ class Store:
 
     def states(self, *, within: float = 0.0) -> Mapping[str, SourceState]:
         """Every source by name; `within` so many seconds the last answer will do.  Raises StoreTrouble."""
-        now = time.monotonic()
+        now = self._clock()
         if within and now - self._states[0] < within:
             return self._states[1]
         with self._troubles():
@@ -219,24 +235,48 @@ class Store:
                 yield address, Taught(bool(exists), at, said, address.startswith("@"))
 
     def tidy(self, now: float, most: int = MOST_TAUGHT) -> int:
-        """Forget what is too old to count, and the oldest of what is too much.  -> how many.  Raises StoreTrouble."""
+        """Forget what is too old to count, and what is too much of the rest.  -> how many.  Raises StoreTrouble."""
         with self._troubles(), self._transaction():
             self._db.execute("DELETE FROM asked WHERE at < ?", (now - ASKED_APART,))
-        return self._tidy("taught", now - YES_KEPT, most) + self._tidy(
-            "turned_away", now - TURNED_AWAY_KEPT, MOST_TURNED_AWAY
-        )
+        gone = self._forget(_OLD_WORDS, False, now - NO_KEPT) + self._forget(_OLD_WORDS, True, now - YES_KEPT)
+        gone += self._forget(_OLD_TURNED_AWAY, True, now - TURNED_AWAY_KEPT)
+        gone += self._forget(_OLD_TURNED_AWAY, True, _EVER, self._many("turned_away") - MOST_TURNED_AWAY)
+        return gone + self._crowd_out(most)
 
-    def _tidy(self, table: str, before: float, most: int) -> int:
-        """A batch a transaction: writers wait for none of them long."""
-        gone = 0
-        while True:
+    def _crowd_out(self, most: int) -> int:
+        """MOST_TAUGHT says who goes."""
+        noes, many = self._many("taught", 'NOT "exists"'), self._many("taught")
+        gone = self._forget(_OLD_WORDS, False, _EVER, min(many - most, noes - most // 4))
+        if many - gone <= most:
+            return gone
+        with self._troubles():
+            domains = dict(self._db.execute(_DOMAINS).fetchall())
+        share = max(DOMAINS_SHARE, fair_share(domains.values(), most - noes + gone))
+        for domain, its in domains.items():
+            if its > share:
+                with self._troubles():
+                    first = self._db.execute(_FIRST_OF_DOMAIN, (domain, its - share)).fetchall()
+                for at in range(0, len(first), _BATCH):
+                    self.unteach(address for (address,) in first[at : at + _BATCH])
+                gone += len(first)
+        return gone + self._forget(_OLD_WORDS, True, _EVER, many - gone - most)
+
+    def _forget(self, old: str, exists: bool, before: float, most: int | None = None) -> int:
+        """The oldest.  A batch a transaction: writers wait for none of them long."""
+        gone, some = 0, _BATCH
+        while some == _BATCH:
+            batch = _BATCH if most is None else min(_BATCH, most - gone)
+            if batch <= 0:
+                break
             with self._troubles(), self._transaction():
-                some = self._db.execute(_FORGET[table], (_BATCH, before)).rowcount
-                (many,) = self._db.execute(_MANY[table]).fetchone()
-                some += self._db.execute(_FORGET[table], (max(0, min(_BATCH, many - most)), math.inf)).rowcount
+                some = self._db.execute(old, (exists, before, batch)).rowcount
             gone += some
-            if some < _BATCH:
-                return gone
+        return gone
+
+    def _many(self, table: str, which: str = "TRUE") -> int:
+        with self._troubles():
+            (many,) = self._db.execute(f"SELECT count(*) FROM {table} WHERE {which}").fetchone()  # noqa: S608 our words
+        return int(many)
 
     # Questions to primaries
 
@@ -280,20 +320,35 @@ class Store:
     @property
     def _db(self) -> sqlite3.Connection:
         if self._open is None:
-            self._open = _open(self.path)
+            try:
+                self._open, self._file = store_file.open_or_make(self.path)
+            except store_file.Newer as newer:
+                raise StoreTrouble(str(newer)) from None
         return self._open
+
+    def _looked_at(self) -> sqlite3.Connection:
+        """Somebody may have taken the file away, or another process set a damaged one aside."""
+        if (now := self._clock()) - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            if self._open is not None and store_file.number(self.path) != self._file:
+                self.close()
+        return self._db
 
     @contextlib.contextmanager
     def _troubles(self) -> Iterator[None]:
         try:
+            self._looked_at()
             yield
         except (sqlite3.Error, OSError) as error:
             raise self._trouble(error) from error
 
     def _trouble(self, error: Exception) -> StoreTrouble:
-        """What was open is given up: what is wrong with it may be mended."""
+        """What was open is given up: what is wrong with it may be mended; what is damaged is set aside."""
         with contextlib.suppress(sqlite3.Error):
             self.close()
+        if store_file.is_damage(error):
+            with contextlib.suppress(OSError):
+                store_file.set_aside(self.path, self._file)
         return StoreTrouble(f"{self.path}: {error}")
 
     @contextlib.contextmanager
@@ -322,56 +377,16 @@ def _most_exact(keys: Sequence[str], rows: Iterable[tuple[str, int, float, str]]
     return None
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise
-    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        with contextlib.suppress(FileNotFoundError):
-            name.rename(f"{name}.damaged")
-    return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with contextlib.suppress(FileExistsError):
-        # One that is there is not opened: closing it gives up the locks of our other connections to it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA mmap_size=268435456")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version < _VERSION:
-            _make(db)
-        elif version > _VERSION:
-            raise StoreTrouble(f"{path} was written by a newer backupmx; upgrade, or move it away: it is fetched anew")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _make(db: sqlite3.Connection) -> None:
-    """Two processes may come here at once."""
-    db.execute("BEGIN IMMEDIATE")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version < _VERSION:
-        script = resources.files("backupmx.recipients").joinpath("schema.sql").read_text("utf-8")
-        for statement in _uncommented(script).split(";"):
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version={_VERSION}")
-    db.execute("COMMIT")
-
-
-def _uncommented(script: str) -> str:
-    return "\n".join(line.partition("--")[0] for line in script.splitlines())
-
-
 def _text(said: str) -> str:
     """What SQLite can keep of a stranger's words: they may be no UTF-8, and hold lone surrogates."""
     return said.encode("utf-8", "replace").decode()
+
+
+def fair_share(counts: Iterable[int], room: int) -> int:
+    """Pure.  How many each may keep, so that all have room and who has little keeps it."""
+    rising = sorted(counts)
+    for at, count in enumerate(rising):
+        if count * (len(rising) - at) > room:
+            return max(0, room) // (len(rising) - at)
+        room -= count
+    return rising[-1] if rising else 0
