@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from backupmx.config import ConfigTrouble, load
 from backupmx.operate.cli import cli
-from backupmx.operate.cli.check import nobody_knows, stale_lists
+from backupmx.operate.cli.check import nobody_knows, stale_lists, strangers
 from backupmx.recipients.standing import Taught
 from backupmx.recipients.store import Store
 
@@ -151,6 +151,19 @@ def test_verify_and_when_primary_up(config: Path) -> None:
     assert "no list; the primary is asked while it is not down" in told
     assert "while the primary is up: clients are told to use it, 450" in told
     assert "asked of the primary" in says(config, "show", "x@open.jp").stdout
+
+
+def test_domains_that_are_not_ours(config: Path) -> None:
+    """A setting for a domain that is misspelt is a finding of check config, with the setting's name."""
+    assert list(strangers(load(config))) == []
+    text = config.read_text().replace("[recipients]\n", '[recipients]\nverify_for = { "opne.jp" = true }\n')
+    text = text.replace("[relay]\n", '[relay]\nwhen_primary_up_for = { "given.jp" = "defer", "old.jp" = "defer" }\n')
+    config.write_text(text.replace('domains = ["given.jp"]', 'domains = ["given.jp", "gievn.jp"]'))
+    told = list(strangers(load(config)))
+    assert told[0].startswith("relay.when_primary_up_for: old.jp: no relay domain of ours")
+    assert told[1].startswith("recipients.verify_for: opne.jp: no relay domain of ours")
+    assert told[2].startswith("recipients.source given: domains: gievn.jp: no relay domain of ours")
+    assert len(told) == 3
 
 
 def test_lists_that_are_old_are_told(config: Path) -> None:

@@ -1,11 +1,14 @@
 """What [smtp] holds against clients is read with all other files, and its mistakes are told with theirs."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from backupmx.config import ConfigTrouble, load
+from backupmx.config.clients import ClientPolicy
 from backupmx.operate.policy import read_policy
+from backupmx.receive.policy.clients import ClientRules
 
 
 def written(folder: Path, smtp: str) -> Path:
@@ -33,6 +36,17 @@ def test_everything_is_there(tmp_path: Path) -> None:
     assert (rules.access.lookup("192.0.2.1") or rules).__class__.__name__ == "Entry"
     assert [site.zone for site in rules.sites] == ["a.example"]
     assert (rules.pregreet, rules.reject_helo_as_us, rules.reject_non_fqdn_sender) == ("score", True, False)
+
+
+def test_the_door_and_the_configuration_agree() -> None:
+    """Each point has the same name and default in both, so that neither is forgotten in the other."""
+    settings = {name: field.get_default(call_default_factory=True) for name, field in ClientPolicy.model_fields.items()}
+    read = {"client_access": "access", "dnsbl_sites": "sites", "dnsbl_reply_map": "sites"}
+    rules = {field.name: getattr(ClientRules(), field.name) for field in fields(ClientRules)}
+    assert {read.get(name, name) for name in settings} | {"hostname"} == set(rules)
+    assert {name: rules[name] for name in settings if name not in read} == {
+        name: value for name, value in settings.items() if name not in read
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -61,7 +61,26 @@ def remarks(config: Config) -> list[str]:
         )
     if config.admin.listen and (absent := page.missing()):
         found.append(f"admin.listen: no page, {', '.join(absent)} missing: pip install 'backupmx[page]', or write \"\"")
+    found += strangers(config)
     return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
+
+
+def strangers(config: Config) -> Iterator[str]:
+    """Domains that a setting names and that are not ours: misspelt, or left over."""
+    from backupmx.operate.policy import read_routes
+
+    recipients, relay = config.recipients, config.relay
+    named: dict[str, Iterable[str]] = {
+        "relay.when_primary_up_for": relay.when_primary_up_for,
+        "recipients.unknown_for": recipients.unknown_for,
+        "recipients.verify_for": recipients.verify_for,
+        "checks.spam.required_score_for": config.checks.spam.required_score_for,
+        **{f"recipients.source {one.name}: domains": one.domains for one in recipients.source},
+    }
+    routes = read_routes(config)
+    for setting, domains in named.items():
+        if strange := [domain for domain in domains if not routes.is_ours(f"postmaster@{domain}")]:
+            yield f"{setting}: {', '.join(strange)}: no relay domain of ours, so it says nothing; look at its spelling"
 
 
 def nobody_knows(config: Config) -> list[str]:
