@@ -97,6 +97,11 @@ class Journal(Logbook):
         line = f"DNSBL rank {score} for [{client.address}]:{client.port} ({sites})"
         self._write("listed", "postscreen", line, client=client.address, score=score, sites=sites)
 
+    def lists_all(self, zone: str) -> None:
+        """A list in the DNS lists 127.0.0.1, hence everybody: it has no opinion.  Take it out of smtp.dnsbl_sites."""
+        line = f"warning: {zone} lists 127.0.0.1, which no list may: it has no opinion until it stops"
+        self._seldom(f"lists_all {zone}", "lists_all", "postscreen", line, zone=zone)
+
     def clients_trouble(self, why: str) -> None:
         """clients.db cannot be used: clients that were here before wait for the greeting once more."""
         self._seldom("clients.db", "clients_trouble", "smtpd", f"warning: {why}", why=why)

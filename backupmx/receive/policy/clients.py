@@ -104,6 +104,8 @@ class Clients:
         if not (self._zones or wants_name) or not (backwards := dnsbl.reversed_address(address)):
             return ()
         asked = [(f"{backwards}.{zone}", zone) for zone in self._zones]
+        if address != "127.0.0.1":
+            asked += [dnsbl.lists_all(zone) for zone in self._zones]
         if wants_name:
             asked.append((f"{backwards}.{'ip6' if ':' in address else 'in-addr'}.arpa", ""))
         return asked
@@ -136,7 +138,7 @@ class Visit:
                     self._open.append((name, zone))
                 elif isinstance(answer, Answer):
                     self._answers[zone] = answer.records
-        self._listing = dnsbl.weigh(clients.rules.sites, self._answers)
+        self._listing = self._weighed()
 
     def wait(self) -> float:
         """Seconds until our greeting; 0 when it was seen to wait before."""
@@ -159,7 +161,7 @@ class Visit:
         finally:
             for lookup in lookups:
                 lookup.cancel()  # the query itself goes on: the next client may have its answer
-            self._listing = dnsbl.weigh(self._clients.rules.sites, self._answers)
+            self._listing = self._weighed()
             self.asking = None
 
     @property
@@ -209,6 +211,12 @@ class Visit:
             text = f"Client host rejected: cannot find your hostname, [{self.address}]"
             return Objection(Reply(450, "4.7.25", text), "smtp.reject_unknown_client_hostname")
         return None
+
+    def _weighed(self) -> dnsbl.Listing:
+        answers = self._answers
+        for zone in (name[1:] for name in answers if name[:1] == "!" and answers[name]):
+            self._clients.journal.lists_all(zone)
+        return dnsbl.weigh(self._clients.rules.sites, answers)
 
     async def _look(self, name: str, zone: str) -> None:
         try:

@@ -6,13 +6,17 @@
     bl.example.org                          one
 
 A client's score is the sum over all sites; no answer, or none in time, is no
-opinion.  A site counts once, however many records it answers with; the same
-zone may stand there several times, with other patterns.
+opinion.  Nor has a zone that lists 127.0.0.1, which no list may: it lists
+everybody, as lists do that are given up.  Without a pattern, what says "you may
+not ask" (127.255.255.x of several, 127.0.0.1 of others) is no listing.  A site
+counts once, however many records it answers with; the same zone may stand there
+several times, with other patterns.
 
 Some lists give each customer a zone of his own, with a key in it.  `reply_map`
 has the name that clients and the log may read instead (postscreen_dnsbl_reply_map).
 
-Standards: RFC 5782 (2.1 reversed octets, 2.4 nibbles, 2.3 only 127/8 is an answer).
+Standards: RFC 5782 (2.1 reversed octets, 2.4 nibbles, 2.3 only 127/8 is an answer, 5 the
+test entries).
 """
 
 import re
@@ -45,6 +49,8 @@ class Site:
     def lists(self, records: Sequence[str]) -> bool:
         """One of its A records says so."""
         for record in records:
+            if self.answers is _ANY and (record == "127.0.0.1" or record.startswith("127.255.255.")):
+                continue
             numbers = record.split(".")
             if len(numbers) == 4 and all(int(n) in some for n, some in zip(numbers, self.answers, strict=True)):
                 return True
@@ -98,9 +104,21 @@ def reversed_address(address: str) -> str:
     return ".".join(address.split(".")[::-1])
 
 
+def lists_all(zone: str) -> tuple[str, str]:
+    """What has to be asked of a zone, and the name of the answer for `weigh`: does it list who never may be listed?"""
+    return f"1.0.0.127.{zone}", f"!{zone}"
+
+
 def weigh(sites: Sequence[Site], answers: Mapping[str, Sequence[str]]) -> Listing:
-    """`answers`: a zone's A records for the client; a zone that is not there has no opinion."""
-    hits = tuple(site for site in sites if (records := answers.get(site.zone)) and site.lists(records))
+    """`answers`: a zone's A records for the client; a zone that is not there has no opinion.
+
+    "!zone": its records for 127.0.0.1; with any it has none either.
+    """
+    hits = tuple(
+        site
+        for site in sites
+        if (records := answers.get(site.zone)) and site.lists(records) and not answers.get(f"!{site.zone}")
+    )
     return Listing(sum(site.weight for site in hits), hits) if hits else NOT_LISTED
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backupmx.journal import silent
+from backupmx.journal import Journal, silent
 from backupmx.mail.envelope import Client
 from backupmx.net.dns import Answer, DNSTrouble
 from backupmx.receive.policy.access import parse
@@ -329,3 +329,16 @@ async def test_a_visit_with_everything_known_waits_for_nothing() -> None:
     objection = visit.refusal(Client("127.0.0.1", 1), "")
     assert objection is not None
     assert str(objection.reply) == BLOCKED.format("bl.example")
+
+
+async def test_a_list_that_lists_everybody() -> None:
+    """It refuses nobody, and the log says why; asked with the client's own question, once its answer is kept."""
+    log: list[bytes] = []
+    every = {(name, "A"): ("127.0.0.2",) for name in ("7.2.0.192.dead.example", "1.0.0.127.dead.example")}
+    zone = Zone({**every, ("7.2.0.192.bl.example", "A"): ("127.0.0.2",)})
+    rules = ClientRules(sites=sites(["dead.example*3", "bl.example"]), dnsbl_action="enforce")
+    visit = Clients(rules, zone, Journal(sink=log.append, stamped=False)).visit("192.0.2.7", trusted=False)
+    assert visit is not None
+    await visit.ask()
+    assert (visit.listing.score, [site.zone for site in visit.listing.hits]) == (1, ["bl.example"])
+    assert b"warning: dead.example lists 127.0.0.1" in b"".join(log)

@@ -68,3 +68,20 @@ def test_a_name_for_no_zone() -> None:
     """A name for a zone that nobody asks is a slip of the pen, and the key it was to hide would be told."""
     with pytest.raises(SiteTrouble, match=r"smtp\.dnsbl_reply_map"):
         parse(["a.example"], {"b.example": "b"})
+
+
+@pytest.mark.parametrize("answer", ["127.255.255.254", "127.255.255.252", "127.0.0.1", "203.0.113.9"])
+def test_you_may_not_ask(answer: str) -> None:
+    """What lists say to who may not ask them lists nobody, unless a pattern asks for it."""
+    plain, ranged = parse(["bl.example.net", "bl.example.org=127.[0..255].[0..255].[0..255]"])
+    assert not plain.lists([answer])
+    assert plain.lists([answer, "127.0.0.2"])
+    assert ranged.lists([answer]) is answer.startswith("127.")
+
+
+def test_a_list_that_lists_everybody() -> None:
+    """Who lists 127.0.0.1 was given up; its word is nobody's."""
+    two = parse(["dead.example.net*3", "bl.example.org"])
+    answers = {"dead.example.net": ("127.0.0.2",), "bl.example.org": ("127.0.0.2",)}
+    assert weigh(two, answers).score == 4
+    assert weigh(two, {**answers, "!dead.example.net": ("127.0.0.2",), "!bl.example.org": ()}).score == 1
