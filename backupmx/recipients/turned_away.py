@@ -8,14 +8,17 @@ and the primary is broken, though ours is not.  After TIMES refusals, each at le
 and at most WITHIN, it is let in, and for a day so is all mail from there of the sender's domain to the
 recipient's.  What never retries (a spam tool) is never let in, however much of it comes.
 
-Who a client is: the network it is in (/24, /64), or where its name is known the name without its first label:
-large senders retry from many machines.
+Who a client is: where its name is known (forward and back) the name without its first label, as large senders retry
+from many networks; else, or where others register their names beside it (mail.co.jp), its network: /24, /64.
 
 Counts are shared by all workers and kept over restarts, in recipients.db; they are written together, in a
 thread.  What a kill -9 takes is one refusal more.  Memory and disk are bounded.
 
 Trouble
     StoreTrouble   told; who cannot be looked up is put off: he comes again.
+
+Why no public suffix list?  What it would tell is whether two letters and a short word (co.jp, com.au) are everybody's;
+that can be seen, and where the sight deceives (mx1.hp.fr) the network does.
 
 Why not the client alone, as one that retries proves itself?  One correct server behind an address would open
 the door to every tool beside it.
@@ -25,6 +28,7 @@ Standards: RFC 5321 4.5.4.1 (retries at least 30 minutes apart, for 4-5 days; Po
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
@@ -42,6 +46,9 @@ _RENEWED = 3600.0
 # A client that is let in stays so while it comes; that is written down once an hour.
 _EVERY = 5.0
 _MOST = 100_000
+
+_EVERYBODYS = re.compile(r"[a-z]{1,4}\.[a-z]{2}")
+"""co.jp, com.au: names are registered below it, by anybody."""
 
 Seen = tuple[int, float]
 """How many times, and when last, seconds since the epoch."""
@@ -118,10 +125,13 @@ class TurnedAway:
 
 def _place(client: Client) -> str:
     """Pure.  Whom a client is one of."""
-    _, _, parent = client.name.partition(".")
-    if "." in parent:
-        return parent.lower()
-    address = ip_address(client.address.partition("%")[0])
+    _, _, parent = client.name.lower().rstrip(".").partition(".")
+    if "." in parent and not _EVERYBODYS.fullmatch(parent):
+        return parent
+    try:
+        address = ip_address(client.address.partition("%")[0])
+    except ValueError:
+        return client.address  # as XCLIENT may have it: unknown
     return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
 
 

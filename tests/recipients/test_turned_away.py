@@ -6,7 +6,7 @@ import pytest
 
 from backupmx.mail.envelope import Client
 from backupmx.recipients.store import Store
-from backupmx.recipients.turned_away import APART, KEPT, TIMES, WITHIN, TurnedAway, once_more
+from backupmx.recipients.turned_away import APART, KEPT, TIMES, WITHIN, TurnedAway, _place, once_more
 
 CLIENT = Client("192.0.2.1", 25)
 MAIL = ("a@sender.example", "b@example.jp")
@@ -103,3 +103,21 @@ def test_no_store(scene: Scene, tmp_path: Path) -> None:
     door = TurnedAway(Store(tmp_path / "no"), scene.troubles.append)
     assert door.puts_off(CLIENT, *MAIL)
     assert len(scene.troubles) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "place"),
+    [
+        ("mail-qv1-f51.google.com", "209.85.219.51", "google.com"),
+        ("mail.example.co.jp.", "192.0.2.1", "example.co.jp"),
+        ("Mail1.Example.JP", "192.0.2.1", "example.jp"),
+        ("example.co.jp", "192.0.2.1", "192.0.2.0/24"),
+        ("mail.com.au", "2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("example.jp", "192.0.2.1", "192.0.2.0/24"),
+        ("unknown", "fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown", "unknown"),
+    ],
+)
+def test_whom_a_client_is_one_of(name: str, address: str, place: str) -> None:
+    """Its domain, never one where anybody may register; else its network."""
+    assert _place(Client(address, 25, name)) == place
