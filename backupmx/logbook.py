@@ -9,7 +9,7 @@ under systemd (JOURNAL_STREAM is set) the journal adds time and host itself and 
 leave them out.  Control bytes become "?".
 
 In an event loop the lines of one turn go together (`gather`): a message has seven
-lines, and a write for each was a tenth of its CPU.  A write holds no
+lines, and a busy process writes those of many at once.  A write holds no
 more than a pipe takes in one piece (PIPE_BUF, pipe(7)).  A process that is killed
 in the middle of a turn takes its lines with it.
 

@@ -17,7 +17,7 @@ from backupmx.mail.envelope import Envelope
 from backupmx.mail.message import Message
 from backupmx.mail.reply import Reply
 
-_UNSENDABLE = re.compile(rb"[\x00-\x1f\x7f]")
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def offered(lines: Sequence[bytes]) -> dict[str, str]:
@@ -47,10 +47,9 @@ def group(envelope: Envelope, size: int, extensions: Mapping[str, str]) -> list[
         notify = f" NOTIFY={recipient.notify}" if dsn and recipient.notify else ""
         orcpt = f" ORCPT={recipient.orcpt}" if dsn and recipient.orcpt else ""
         commands.append(f"RCPT TO:<{recipient.address}>{notify}{orcpt}")
-    lines = [command.encode("utf-8") + b"\r\n" for command in commands]
-    if any(_UNSENDABLE.search(line, 0, len(line) - 2) for line in lines):
+    if _UNSENDABLE.search("".join(commands)):
         raise ValueError("a control byte in the envelope")  # admission lets none in: a bug
-    return lines
+    return [f"{command}\r\n".encode() for command in commands]
 
 
 def _mail_parameters(envelope: Envelope, size: int, extensions: Mapping[str, str], dsn: bool) -> str:

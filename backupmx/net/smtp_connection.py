@@ -87,6 +87,7 @@ class Connection(asyncio.Protocol):
         """BDAT may be used where it is offered; False when this peer broke off at one."""
         self.timeouts = timeouts
         self.phase = "receiving the initial server greeting"
+        """What was asked last outside a transaction; inside one `_doing` knows."""
         self.extensions: dict[str, str] = {}
         self.name = ""
         """What the peer calls itself in its EHLO reply."""
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
         self._dirty = False  # the peer is inside a transaction that we gave up: RSET first
         self._pipelining = False
         self._paused = False
-        self._deadline = 0.0
+        self._heard = 0.0  # when its last answer came, or what we sent began to move
         self._latest = 0.0
         self._forwards = False
         self._shown: Client | None = None  # who the peer takes us for, or will, by XCLIENT
@@ -152,9 +153,11 @@ class Connection(asyncio.Protocol):
             commands if chunked else [*commands, b"DATA\r\n"], message, size, lmtp=self.lmtp, chunked=chunked,
             client=client, ident=ident, done=self._loop.create_future(),
         )  # fmt: skip
+        self.phase = "waiting for the next message"
         self._queue.append(transaction)
         if self._queue[0] is transaction:
             self._open(transaction)
+            self._heard = self._loop.time()
         if self._tick is None:
             self._tick = self._loop.call_later(self._interval, self._check)
         try:
@@ -235,10 +238,11 @@ class Connection(asyncio.Protocol):
                 self._reply(code, lines)
         except smtp_replies.Nonsense as error:
             self._end(f"host {self.peer} does not speak SMTP: {error}")
+        self._heard = self._loop.time()
 
     def connection_lost(self, error: Exception | None) -> None:
         why = f" ({error.strerror or error})" if isinstance(error, OSError) and error.strerror else ""
-        self._lose(f"lost connection with {self.peer} while {self.phase}{why}")
+        self._lose(f"lost connection with {self.peer} while {self._doing}{why}")
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -247,6 +251,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         if self._queue and self._queue[0].pieces is not None:
             self._send_pieces(self._queue[0], self._queue[0].pieces)
+            self._heard = self._loop.time()
 
     # transactions, one after the other
 
@@ -276,6 +281,8 @@ class Connection(asyncio.Protocol):
             self._act(transaction, transaction.answer(code, lines))
 
     def _act(self, transaction: _Delivery, what: Next) -> None:
+        if what is Next.MORE:
+            return
         if what is Next.DONE:
             self._dirty = transaction.unfinished
             self._finish(transaction.result)
@@ -291,7 +298,6 @@ class Connection(asyncio.Protocol):
             self._write(b".\r\n")
         elif what is Next.COMMAND:
             self._write(transaction.command)
-        self._wait(transaction.phase)
 
     def _open(self, transaction: _Delivery) -> None:
         self._write(b"".join(self._opening(transaction)))
@@ -343,7 +349,6 @@ class Connection(asyncio.Protocol):
             self._write(transaction.before[0])
         else:
             self._write(b"".join(transaction.opening(self._pipelining)))
-        self._wait("mail")
 
     def _answer_xclient(self, transaction: _Delivery, code: int) -> None:
         shown, self._introduced = self._shown, code == 220
@@ -357,7 +362,6 @@ class Connection(asyncio.Protocol):
         hello = f"{verb} {smtp_origin.hello(shown, self.helo)}\r\n".encode()
         transaction.before.append(hello)
         self._write(hello)
-        self._wait("mail")
 
     def _unwelcome(self, transaction: _Delivery, reply: Reply) -> None:
         """The peer does not greet the client we showed it: its word on this message."""
@@ -385,7 +389,6 @@ class Connection(asyncio.Protocol):
                 self._write(b"".join(self._behind(transaction)))
                 break
             self._write(piece)
-        self._wait(transaction.phase)
 
     def _behind(self, transaction: _Delivery) -> list[bytes]:
         """The next message's commands ride behind this one's dot."""
@@ -438,19 +441,19 @@ class Connection(asyncio.Protocol):
     def _begin(self, transaction: _Delivery) -> None:
         """Its answers come next."""
         self._latest = self._loop.time() + self.timeouts.message + transaction.size / _SLOWEST
-        self._wait("mail")
 
-    def _wait(self, phase: str) -> None:
-        self.phase = _PHASES[phase]
-        self._deadline = self._loop.time() + float(getattr(self.timeouts, phase))
+    @property
+    def _doing(self) -> str:
+        return _PHASES[self._queue[0].phase] if self._queue else self.phase
 
     def _check(self) -> None:
         """Every few seconds while a transaction runs: cheaper than a timer for each reply."""
         self._tick = None
         if not self._queue:
             return
-        if self._loop.time() >= min(self._deadline, self._latest):
-            self._end(f"conversation with {self.peer} timed out while {self.phase}")
+        deadline = self._heard + float(getattr(self.timeouts, self._queue[0].phase))
+        if self._loop.time() >= min(deadline, self._latest):
+            self._end(f"conversation with {self.peer} timed out while {self._doing}")
             return
         self._tick = self._loop.call_later(self._interval, self._check)
 

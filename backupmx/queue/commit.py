@@ -5,7 +5,10 @@ that changes the queue in this process goes through one thread: while it waits
 for the disk the next changes gather, and go together in the next commit.
 Nothing waits for company: a change that comes alone is committed alone.
 
-    put, settle, claim ... --submit--> inbox --one transaction--> futures, all at once
+    put, settle, claim ... --submit--> turn --inbox--> one transaction --> futures, all at once
+
+What is submitted in one turn of the loop goes to the thread together: it wakes once,
+not once a change, and what ended together is committed together.
 
 Work is done a kind at a time (all puts in a few statements).  When one item is
 bad, the transaction starts anew with each item behind its own savepoint, and
@@ -41,7 +44,7 @@ from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.schema import PATIENCE, Connection, is_world, trouble_of, when_free
 
 _MOST = 500
-"""Items in one transaction, so that the first does not wait for ever."""
+"""Items of one turn in one transaction, or of several until there are as many: the first does not wait for ever."""
 
 
 class Uncertain(QueueTrouble):
@@ -80,7 +83,8 @@ class Writer:
         self._patience = patience
         self._db: Connection | None = None
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._turn: list[Job] = []
+        self._inbox: queue.SimpleQueue[Sequence[Job]] = queue.SimpleQueue()
         self._closed = False
         self._suspect = False
         self._process = os.getpid()
@@ -94,14 +98,22 @@ class Writer:
         if os.getpid() != self._process:
             raise RuntimeError("a queue belongs to the process that opened it: open it after fork")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._inbox.put((work, item, future))
+        if not self._turn:
+            self._loop.call_soon(self._end_turn)
+        self._turn.append((work, item, future))
         return future
+
+    def _end_turn(self) -> None:
+        jobs, self._turn = self._turn, []
+        for at in range(0, len(jobs), _MOST):
+            self._inbox.put(jobs[at : at + _MOST])
 
     async def close(self) -> None:
         """Commit what was submitted, then end."""
         if not self._closed:
             self._closed = True
-            self._inbox.put(None)
+            self._end_turn()
+            self._inbox.put(())
         await asyncio.to_thread(self._thread.join)
 
     # From here on: the thread.
@@ -111,20 +123,20 @@ class Writer:
             self._answer(batch, self._attempt(batch))
         self._give_up()
 
-    def _gather(self) -> list[Job]:
+    def _gather(self) -> Sequence[Job]:
         """Wait for something, then take all there is.  Empty: the end."""
         batch: list[Job] = []
-        job = self._inbox.get()
+        jobs = self._inbox.get()
         try:
-            while job is not None:
-                batch.append(job)
-                if len(batch) == _MOST:
+            while jobs:
+                batch.extend(jobs)
+                if len(batch) >= _MOST:
                     return batch
-                job = self._inbox.get_nowait()
+                jobs = self._inbox.get_nowait()
         except queue.Empty:
             return batch
         if batch:
-            self._inbox.put(None)  # the end comes after these
+            self._inbox.put(())  # the end comes after these
         return batch
 
     def _attempt(self, batch: Sequence[Job]) -> Sequence[Any]:

@@ -49,6 +49,16 @@ from backupmx.route.routes import Routes
 
 _SOON = 30.0
 # Seconds the runner sleeps at most: what is due earlier it must hear of.
+_SMALL = 64 * 1024
+# Octets of a message that certainly has no file of its own (queue/rows.IN_ROW is four times as much).
+_EVENTS = {
+    State.DELIVERED: Journal.delivered,
+    State.DEFERRED: Journal.deferred,
+    State.REFUSED: Journal.kept_refused,
+    State.BOUNCED: Journal.bounced,
+    State.EXPIRED: Journal.expired,
+    State.UNRETURNED: Journal.unreturned,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +107,25 @@ async def attempt(claim: Claim, hop: NextHop, connections: Connections, means: M
 async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again: float | None = None) -> None:
     """Answers -> outcomes -> one commit -> the log."""
     now = means.clock()
+    ours = [means.routes.is_ours(recipient.address) for recipient in claim.recipients]
     outcomes = tuple(
         judge.outcome(
-            claim, recipient, answer, means.settings,
-            ours=means.routes.is_ours(recipient.address), now=now, chance=means.chance(), again=again,
+            claim, recipient, answer, means.settings, ours=mine, now=now, chance=means.chance(), again=again,
         )
-        for recipient, answer in zip(claim.recipients, answers, strict=True)
+        for recipient, answer, mine in zip(claim.recipients, answers, ours, strict=True)
     )  # fmt: skip
     relayed = [a.reply.code < 400 and not a.dsn for a in answers]
     notice = None
     if asked := bounce.asked(claim, outcomes, relayed):
         outcomes, notice = _tell(claim, outcomes, asked, means, now)
-    # A commit that has begun is waited for, also when we are told to stop.
-    gone = await asyncio.shield(means.queue.settle(Settlement(claim.id, outcomes, notice), now))
+    # What is handed to the queue is committed, also when we are told to stop; a notice may not be handed over yet,
+    # and a large body has a file that goes after it.  Those are seen to their end in a task of their own (10 us).
+    settling = means.queue.settle(Settlement(claim.id, outcomes, notice), now)
+    gone = await (asyncio.shield(settling) if notice is not None or claim.size > _SMALL else settling)
     for outcome in outcomes:
         _log(claim, outcome, now, means.journal)
-    for recipient, answer in zip(claim.recipients, answers, strict=True):
-        if answer.said and means.routes.is_ours(recipient.address):
+    for recipient, answer, mine in zip(claim.recipients, answers, ours, strict=True):
+        if answer.said and mine:
             means.learn(recipient.address, answer.reply)
     if notice is not None:
         means.journal.noticed(claim.id, notice.id)
@@ -151,13 +163,6 @@ def _nowhere(none: NoHosts, claim: Claim, means: Means) -> Answer:
 
 
 def _log(claim: Claim, outcome: Outcome, now: float, journal: Journal) -> None:
-    events = {
-        State.DELIVERED: journal.delivered,
-        State.DEFERRED: journal.deferred,
-        State.REFUSED: journal.kept_refused,
-        State.BOUNCED: journal.bounced,
-        State.EXPIRED: journal.expired,
-        State.UNRETURNED: journal.unreturned,
-    }
     delay = max(0.0, now - claim.arrived)
-    events[outcome.state](claim.id, outcome.address, outcome.relay, delay, outcome.status, outcome.reason)
+    tell = _EVENTS[outcome.state]
+    tell(journal, claim.id, outcome.address, outcome.relay, delay, outcome.status, outcome.reason)

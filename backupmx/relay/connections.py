@@ -60,6 +60,11 @@ class Line:
     opened: float
     load: int = 0
     idle_since: float = 0.0
+    relay: str = field(init=False)
+    """Its host as it stands in the log and the ledger."""
+
+    def __post_init__(self) -> None:
+        self.relay = str(self.host)
 
 
 @dataclass(slots=True)

@@ -69,7 +69,9 @@ async def deliver(claim: Claim, connections: Connections) -> list[Answer]:
 
 
 async def _converse(line: Line, claim: Claim, recipients: Sequence[ClaimedRecipient], most: int) -> list[Answer]:
-    """All of them, in as many transactions as this host wants."""
+    """All of them, in as many transactions as this host wants.  For one there is no more to it."""
+    if len(recipients) == 1:
+        return await _transact(line, claim, recipients)
     answers: dict[str, Answer] = {}
     left = list(recipients)
     while left:
@@ -83,7 +85,7 @@ async def _converse(line: Line, claim: Claim, recipients: Sequence[ClaimedRecipi
 
 
 async def _transact(line: Line, claim: Claim, recipients: Sequence[ClaimedRecipient]) -> list[Answer]:
-    connection, relay = line.connection, str(line.host)
+    connection, relay = line.connection, line.relay
     envelope = Envelope(
         claim.sender, tuple(Recipient(r.address, r.notify, r.orcpt) for r in recipients),
         claim.body, claim.smtputf8, claim.ret, claim.envid,

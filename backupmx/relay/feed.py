@@ -156,6 +156,8 @@ class Feed:
         claims = await self._claim(room)
         for claim in claims:
             if fresh := self._not_in_hand(claim):
+                if self.means.settings.max_rate:
+                    await self._pace()
                 await self._begin(fresh)
         return bool(claims)
 
@@ -192,7 +194,6 @@ class Feed:
         return asyncio.get_running_loop().time()
 
     async def _begin(self, claim: Claim) -> None:
-        await self._pace()
         if self._stopping:
             await self._give_back(claim)
             return
@@ -209,9 +210,7 @@ class Feed:
         self._moved.set()
 
     async def _pace(self) -> None:
-        if not (rate := self.means.settings.max_rate):
-            return
-        now = self._now()
+        rate, now = self.means.settings.max_rate, self._now()
         self._next_start = max(now, self._next_start) + 1 / rate
         await asyncio.sleep(self._next_start - 1 / rate - now)
 
