@@ -175,7 +175,7 @@ def test_kill_between_dot_and_reply(serve: Serve, sink: SmtpSink, tmp_path: Path
     with between(mx.port, source, dies, lambda: kill(mx.child("worker 1"))) as port:
         settings = {
             "relayhost": f"[127.0.0.1]:{port}", "relay_domains": "example.jp", "relay_transport": "smtp",
-            "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s",
+            "minimal_backoff_time": "2s", "maximal_backoff_time": "2s", "queue_run_delay": "3s",
         }  # fmt: skip
         with postfix(tmp_path / "sender", domains=["box.example"], settings=settings) as sender:
             with smtplib.SMTP("127.0.0.1", sender.port, timeout=30) as client:
