@@ -10,6 +10,7 @@ line end after it (what Postfix shows a rule, RFC 5322 2.2).  `Message.head`
 writes CRLF again.
 """
 
+import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Buffer: TypeAlias = bytes | memoryview
 """Read-only bytes; a memoryview when they lie in a spooled file."""
 
 _COPIED = 16 << 10
+_PIECE = 1 << 20
 _STRAY = re.compile(rb"\r+\n?|\n")
 
 
@@ -71,6 +73,20 @@ class Message:
         """The values of all headers of that name, in order, unfolded as they stand."""
         prefix = name.lower() + b":"
         return [h[len(prefix) :].strip() for h in self.headers if h[: len(prefix)].lower() == prefix]
+
+
+def let_go(data: Buffer) -> None:
+    """Pages of a mapped file that were looked at and are not needed soon: the system has them at hand, we need not."""
+    if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap):
+        data.obj.madvise(mmap.MADV_DONTNEED)
+
+
+def pieces(chunks: Iterable[Buffer]) -> Iterator[Buffer]:
+    """The same octets, a megabyte at a time: of a mapped file no more than that stays in our memory."""
+    for chunk in chunks:
+        for at in range(0, len(chunk), _PIECE):
+            yield chunk[at : at + _PIECE]
+            let_go(chunk)
 
 
 def stretch(data: Buffer, start: int, end: int) -> Buffer:

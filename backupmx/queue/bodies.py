@@ -30,7 +30,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from backupmx.mail.message import Buffer, Spool
+from backupmx.mail.message import Buffer, Spool, pieces
 
 _CHUNK = 1 << 20
 
@@ -58,8 +58,8 @@ class Bodies:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(file, "wb", buffering=0) as out:
-                for chunk in chunks:
-                    _write_all(out.fileno(), chunk)
+                for piece in pieces(chunks):
+                    _write_all(out.fileno(), piece)
                 os.fsync(out.fileno())
             self._sync_folder()
         except BaseException:

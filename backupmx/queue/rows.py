@@ -24,7 +24,7 @@ from typing import Any
 
 from backupmx.mail.address import domain_of
 from backupmx.mail.envelope import Client, Tls
-from backupmx.mail.message import Buffer
+from backupmx.mail.message import Buffer, pieces
 from backupmx.queue.entry import NewEntry, NewRecipient, State
 
 IN_ROW = 256 * 1024
@@ -102,8 +102,8 @@ def pack(
     if summed is not None:
         checksum = summed(octets, checksum)
     else:
-        for part in message.body:
-            checksum = zlib.crc32(part, checksum)
+        for piece in pieces(message.body):
+            checksum = zlib.crc32(piece, checksum)
     size += octets
     body: Buffer | None = None
     if path is None:

@@ -40,7 +40,7 @@ from backupmx.check.stamp import apply, fields
 from backupmx.journal import Journal
 from backupmx.mail import address
 from backupmx.mail.envelope import Client, Envelope
-from backupmx.mail.message import Content, Message
+from backupmx.mail.message import Content, Message, let_go
 from backupmx.mail.verdict import Fate, Verdict
 from backupmx.queue.entry import VIRUS
 from backupmx.receive.added import Ruled
@@ -71,6 +71,8 @@ class Policy:
     """False: a discarded message is dropped (rules.discard)."""
     milters: Milters | None = None
     """None: no [[milter]] is listed."""
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Who judges in a thread: each looks at the whole of a large file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,12 @@ async def assess(
 
 async def _judge(content: Content, policy: Policy, trace: bytes) -> Judged:
     work = partial(judge, content, policy.tables, own=(trace,), settings=policy.rules, clock=time.monotonic)
-    return await asyncio.to_thread(work) if _is_long(content, policy.tables) else work()
+    if not _is_long(content, policy.tables):
+        return work()
+    async with policy.turns:
+        judged = await asyncio.to_thread(work)
+        let_go(content.data)
+    return judged
 
 
 def _is_long(content: Content, tables: Tables) -> bool:

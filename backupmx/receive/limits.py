@@ -57,6 +57,8 @@ class SmtpSettings:
     """What the names of these files end in: whose they are when their worker died."""
     spool_above: int = 1 << 20
     """Octets of one message kept in memory."""
+    spool_budget: int = 64 << 20
+    """Octets of all content kept in a worker's memory; once they are, what grows goes to disk at once."""
     min_free: int = 0
     """Octets that spooling leaves free in that folder (queue.min_free)."""
 

@@ -22,6 +22,7 @@ from backupmx.receive.limits import Networks, SmtpSettings
 from backupmx.receive.names import Names, Reverse
 from backupmx.receive.policy.clients import Clients, Visit
 from backupmx.receive.sender import Senders
+from backupmx.receive.spool import Budget
 from backupmx.receive.xclient import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Service:
         self._rates = _rates(settings)
         self.tasks: set[asyncio.Task[None]] = set()
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="spool")
+        self.budget = Budget(settings.spool_budget)
+        """What all content that comes in may hold in memory."""
         self.stopping = False
         self.full: Callable[[], None] | None = None
         """Called when most_connections are here."""

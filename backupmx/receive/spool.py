@@ -6,6 +6,11 @@ waits for the disk.  A disk that is slower than the client stops the client:
 `add` says so, and `relieved` is called when reading may go on.  So a message
 costs a worker a few blocks of memory, whatever its size.
 
+All bodies of a worker share one Budget.  While it is spent every body that
+grows goes to its file at once, in small blocks, and its client waits for each:
+a thousand clients with a megabyte each cost what the budget says, and a piece
+for each of them.
+
     session --add--> Body --finish--> Content --> accept --> the queue adopts the file
                       └─ discard: nobody wanted it, the file goes
 
@@ -36,17 +41,45 @@ _BLOCK = 256 << 10
 _BEHIND = 1 << 20
 """Octets that wait for a thread before the client has to; for the disk only a block does."""
 
+_SMALL_BLOCK = 16 << 10
+"""Instead of a block, and of what may wait, while the budget is spent."""
+
+
+class Budget:
+    """What a worker holds in memory of all its bodies."""
+
+    __slots__ = ("held", "most", "octets")
+
+    def __init__(self, octets: int) -> None:
+        self.octets = octets
+        self.held = 0
+        self.most = 0
+        """That were ever held at once."""
+
+    def take(self, octets: int) -> None:
+        self.held += octets
+        self.most = max(self.most, self.held)
+
+    @property
+    def spent(self) -> bool:
+        return self.held > self.octets
+
 
 class Body:
     """Content as it grows.  `path` "": it stays in memory whatever its size."""
 
     __slots__ = (
-        "_above", "_file", "_floor", "_path", "_pieces", "_pool", "_relieved", "_trouble", "_unwanted", "_waiting",
-        "_writing", "size",
+        "_above", "_budget", "_counted", "_file", "_floor", "_on_disk", "_path", "_pieces", "_pool", "_relieved",
+        "_trouble", "_unwanted", "_waiting", "_writing", "size",
     )  # fmt: skip
 
-    def __init__(self, path: str, above: int, pool: Executor, relieved: Callable[[], None], *, floor: int = 0) -> None:
+    def __init__(
+        self, path: str, above: int, pool: Executor, relieved: Callable[[], None], budget: Budget, *, floor: int = 0
+    ) -> None:
         self.size = 0
+        self._budget = budget
+        self._counted = 0  # octets of ours in the budget
+        self._on_disk = False  # a file is begun, or will be with the next block
         self._path = path
         self._above = above
         self._pool = pool
@@ -66,16 +99,28 @@ class Body:
             return True
         self._pieces.append(piece)
         self._waiting += len(piece)
-        if not self._path or self.size <= self._above:
+        self._counted += len(piece)
+        self._budget.take(len(piece))
+        if not self._path:
             return True
-        if self._writing is None and self._waiting >= _BLOCK:
+        if not self._on_disk:
+            if self.size <= self._above and not (self._budget.spent and self.size >= _SMALL_BLOCK):
+                return True
+            self._on_disk = True
+        if self._writing is None and self._waiting >= self._block:
             self._write()
         return not self.behind
 
     @property
+    def _block(self) -> int:
+        return _SMALL_BLOCK if self._budget.spent else _BLOCK
+
+    @property
     def behind(self) -> bool:
         """The disk is slower than the client."""
-        return self._waiting >= (_BLOCK if self._writing else _BEHIND)
+        if self._writing is not None:
+            return self._waiting >= self._block
+        return self._on_disk and self._waiting >= _BEHIND
 
     async def caught_up(self) -> None:
         """Returns when the client may go on.  Raises OSError when what it sent could not be written."""
@@ -86,7 +131,7 @@ class Body:
 
     async def finish(self) -> Content:
         """All of it.  Raises OSError when it could not be written."""
-        if not self._path or self.size <= self._above:
+        if not self._on_disk:
             return Content(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
         while self._writing is not None or (self._waiting and self._trouble is None):
             await asyncio.wait([self._writing or self._write()])
@@ -103,6 +148,8 @@ class Body:
         self._pieces = []
         self._waiting = 0
         if self._writing is None:
+            self._give_back(self._counted)
+        if self._writing is None:
             self._close()
             self._remove()
 
@@ -111,26 +158,33 @@ class Body:
 
     def _write(self) -> "asyncio.Future[int]":
         pieces, self._pieces, self._waiting = self._pieces, [], 0
+        octets = self._counted
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(self._pool, _append, self._file, self._path, self._floor, pieces)
-        self._writing.add_done_callback(self._written)
+        self._writing.add_done_callback(lambda writing: self._written(writing, octets))
         return self._writing
 
-    def _written(self, writing: "asyncio.Future[int]") -> None:
+    def _written(self, writing: "asyncio.Future[int]", octets: int) -> None:
         self._writing = None
+        self._give_back(octets)
         if writing.cancelled() or (trouble := writing.exception()):
             self._trouble = asyncio.CancelledError() if writing.cancelled() else trouble
             self._file = -1  # _append closed it
             self._pieces = []
             self._waiting = 0
+            self._give_back(self._counted)
         else:
             self._file = writing.result()
         if self._unwanted:
             self.discard()
-        elif self._waiting >= _BLOCK:
+        elif self._waiting >= self._block:
             self._write()
         if self._relieved is not None:
             self._relieved()
+
+    def _give_back(self, octets: int) -> None:
+        self._counted -= octets
+        self._budget.held -= octets
 
     def _close(self) -> None:
         if self._file >= 0:
@@ -139,7 +193,7 @@ class Body:
 
     def _remove(self) -> None:
         # Not in the thread: a stop must find it done, and the largest message allowed is gone in a millisecond or two.
-        if self._path and self.size > self._above:
+        if self._path and self._on_disk:
             path, self._path = self._path, ""
             try:
                 os.unlink(path)

@@ -169,7 +169,9 @@ class Transfer(Wire):
         settings = self.service.settings
         name = f"{self._queue_id}.in{settings.spool_mark}"
         path = f"{settings.spool_folder}/{name}" if settings.spool_folder else ""
-        return Body(path, settings.spool_above, self.service.pool, self.read_on, floor=settings.min_free)
+        return Body(
+            path, settings.spool_above, self.service.pool, self.read_on, self.service.budget, floor=settings.min_free
+        )
 
     # Content
 
@@ -279,14 +281,16 @@ class Transfer(Wire):
             body.discard()
             return self._disk_trouble(error)
         try:
-            reply = await self.service.accept(self.client, envelope, content, queue_id)
+            return await self.service.accept(self.client, envelope, content, queue_id)
         except QueueTrouble as trouble:
-            reply = trouble.reply
             if type(trouble) not in (QueueTrouble, QueueFull):
-                return reply  # a kind that cannot say whether the commit was made: the file waits for the sweep
-        # Not after any other exception either: a bug behind the commit must not take the queue's file away.
-        body.discard()
-        return reply
+                content.kept()  # a kind that cannot say whether the commit was made: the file waits for the sweep
+            return trouble.reply
+        except BaseException:
+            content.kept()  # a bug behind the commit must not take the queue's file away
+            raise
+        finally:
+            body.discard()
 
     def _disk_trouble(self, error: OSError) -> Reply:
         self.service.journal.queue_trouble(f"spool: {error}")

@@ -1,7 +1,8 @@
-"""A hundred clients with fifty megabytes each, all at once."""
+"""A hundred clients with fifty megabytes each, all at once; six hundred with one."""
 
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def memory(mx: Appliance) -> int:
     return total
 
 
-def send(port: int, start: threading.Barrier, replies: list[bytes]) -> None:
+def send(port: int, begins: bytes, block: bytes, start: threading.Barrier, replies: list[bytes]) -> None:
     """One client; all begin their content together."""
     with socket.create_connection(("127.0.0.1", port), 30, (ADDRESS, 0)) as client:
         client.settimeout(300)
@@ -41,20 +42,26 @@ def send(port: int, start: threading.Barrier, replies: list[bytes]) -> None:
             for _ in range(4):
                 said.readline()
             start.wait(60)
-            client.sendall(message("large"))
-            for _ in range(SIZE // len(BLOCK)):
-                client.sendall(BLOCK)
+            client.sendall(begins)
+            for _ in range(SIZE // len(block)):
+                client.sendall(block)
             client.sendall(b".\r\n")
             replies.append(said.readline())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_large_messages_from_everybody(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("begins", "block"),
+    [(message("large"), BLOCK), (b"", BLOCK), (b"Subject: x\r\n", b" " + BLOCK.replace(b"\r\n", b"\r\n ")[:-1])],
+    ids=["ordinary", "no header at all", "a header without end"],
+)
+def test_large_messages_from_everybody(serve: Serve, begins: bytes, block: bytes) -> None:
     """All are taken, and all processes together stay under 500 MiB from the first octet to the last reply."""
     mx = serve(bound_to(["example.jp"], free_port()), smtp={"workers": 2, "client_connection_limit": 0})
     start, replies = threading.Barrier(CLIENTS), []
-    clients = [threading.Thread(target=send, args=(mx.port, start, replies), daemon=True) for _ in range(CLIENTS)]
+    arguments = (mx.port, begins, block, start, replies)
+    clients = [threading.Thread(target=send, args=arguments, daemon=True) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     most = 0
@@ -63,3 +70,25 @@ def test_large_messages_from_everybody(serve: Serve) -> None:
         clients[0].join(0.05)
     assert [reply[:9] for reply in replies] == [b"250 2.0.0"] * CLIENTS
     assert most < 500 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_megabyte_from_everybody(serve: Serve) -> None:
+    """Six hundred clients that stop before their dot hold what the budget of each worker says, not 600 MB."""
+    mx = serve(bound_to(["example.jp"], free_port()), smtp={"workers": 2, "client_connection_limit": 0})
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", mx.port), 30, (ADDRESS, 0))) for _ in range(600)
+        ]
+        said = [stack.enter_context(client.makefile("rb")) for client in clients]
+        for client, replies in zip(clients, said, strict=True):
+            client.sendall(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.jp>\r\nDATA\r\n")
+            while not replies.readline().startswith(b"354"):
+                continue
+            client.sendall(message("a megabyte") + BLOCK)
+        waiting = memory(mx)
+        for client in clients:
+            client.sendall(b".\r\n")
+        assert [replies.readline()[:9] for replies in said] == [b"250 2.0.0"] * len(clients)
+    assert waiting < 400 << 20

@@ -1,10 +1,13 @@
 """message: content in its canonical form."""
 
+import mmap
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupmx.mail.message import Message, canonical, head_of, stretch
+from backupmx.mail.message import Message, canonical, head_of, pieces, stretch
 
 
 @pytest.mark.parametrize(
@@ -45,3 +48,14 @@ def test_a_long_stretch_is_a_view_and_a_short_one_bytes() -> None:
     data = bytes(1 << 20)
     assert isinstance(stretch(data, 5, len(data)), memoryview)
     assert stretch(data, 5, 7) == b"\0\0"
+
+
+def test_pieces(tmp_path: Path) -> None:
+    """A large body in pieces is the same body; of a mapped file no piece stays in memory behind the next."""
+    octets = bytes(range(256)) * 20_000
+    (tmp_path / "body").write_bytes(octets)
+    with (tmp_path / "body").open("rb") as file:
+        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    assert b"".join(pieces([b"", b"x", octets, mapped])) == b"x" + octets + octets
+    assert max(len(piece) for piece in pieces([octets, mapped])) == 1 << 20
+    assert b"".join(pieces([mapped[7:]])) == octets[7:]
