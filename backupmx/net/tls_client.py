@@ -90,7 +90,7 @@ class TlsPolicy:
             return "Untrusted"
         names = tuple(certified(tls.getpeercert() or {}))
         wanted = tuple(_wanted(self.match, host.lower(), nexthop.lower()))
-        if not any(_fits(name, pattern) for name in names for pattern in wanted):
+        if not any(fits(name, pattern) for name in names for pattern in wanted):
             whose = ", ".join(names[:5]) or "nobody"
             raise Untrusted(f"Server certificate not verified: it is for {whose}, not {', '.join(wanted)}")
         return "Verified"
@@ -154,7 +154,7 @@ def _wanted(match: Iterable[str], host: str, nexthop: str) -> Iterator[str]:
         yield named.get(pattern, pattern.lower())
 
 
-def _fits(name: str, pattern: str) -> bool:
+def fits(name: str, pattern: str) -> bool:
     """A certificate's name, perhaps *.example.jp, and the name we want, perhaps .example.jp."""
     if pattern.startswith("."):
         return name.endswith(pattern) and len(name) > len(pattern)
@@ -179,12 +179,12 @@ def _limit(made: ssl.SSLContext, protocols: tuple[str, ...]) -> None:
 
 def _fingerprints(certificate: bytes) -> Iterator[str]:
     """Of the certificate and of its public key, as Postfix takes either."""
-    for part in (certificate, _public_key(certificate)):
+    for part in (certificate, public_key(certificate)):
         for digest in DIGESTS.values():
             yield hashlib.new(digest, part, usedforsecurity=False).hexdigest()
 
 
-def _public_key(certificate: bytes) -> bytes:
+def public_key(certificate: bytes) -> bytes:
     """The SubjectPublicKeyInfo of a certificate OpenSSL has parsed (RFC 5280 4.1): the element after the subject."""
     _, begin, _ = _element(certificate, 0)  # Certificate
     _, at, _ = _element(certificate, begin)  # TBSCertificate

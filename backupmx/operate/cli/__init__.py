@@ -16,7 +16,7 @@ COMMANDS = {
     "init": "write the shipped policy set into a directory",
     "serve": "run the appliance in the foreground",
     "demo": "the whole job on one screen, with the embedded defaults",
-    "check": "is it right? the configuration; engines and milters",
+    "check": "is it right? the configuration; our place in DNS; engines; the primaries",
     "replay-headers": "what the header rules do to a message, offline",
     "explain": "the whole policy on one message, with engines and DNS; nothing is queued",
     "status": "are the primaries up, what waits for them, since when",
