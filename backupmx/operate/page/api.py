@@ -20,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from backupmx.operate.page import trial
 from backupmx.operate.page.deeds import GROUP_WORDS, WORDS, Deeds, Refused, Unknown
-from backupmx.operate.page.facts import Changed, Found, Listing, Mine, Status, Trouble, Waiting
+from backupmx.operate.page.facts import Changed, Found, Listing, Mine, Status, Trial, Trouble, Waiting
 from backupmx.operate.page.sight import Sight
 from backupmx.queue.entry import FlushProgress, QueueTrouble, State
 from backupmx.queue.refusals import Kind
@@ -136,6 +137,10 @@ async def resume(call: Call) -> Waiting:
     return Waiting(await call.deeds.resume(call.by, call.said("domain")))
 
 
+async def workbench(call: Call) -> Trial:
+    return await trial.attempt(call.sight.config, call.said("message"), call.said("rules"))
+
+
 async def mine(call: Call) -> Mine:
     domain = call.request.scope["visitor"].domain or call.asked("domain")
     if not domain:
@@ -179,6 +184,10 @@ OPERATIONS = (
     )),
     Operation("POST", "/api/pause", pause, "Accept a domain's mail and relay none of it", Waiting, (_DOMAIN,)),
     Operation("POST", "/api/resume", resume, "End a pause", Waiting, (_DOMAIN,)),
+    Operation("POST", "/api/workbench", workbench, "What rules would do to a message, beside today's", Trial, (
+        Word("message", "The message, with its headers.", where="body"),
+        Word("rules", "The lines of a header_checks table.", where="body"),
+    )),
     Operation("GET", "/api/mine", mine, "What waits for a domain, for its owner", Mine, (
         Word("domain", "Which; a domain's own token knows it."),
     ), owner=True),

@@ -246,3 +246,29 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Trouble:
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one set of rules does to a message."""
+
+    verdict: str = ""
+    """ "discard: 250 2.0.0 Ok: queued (header_checks:2)" """
+    lines: tuple[str, ...] = ()
+    """One for each header that a rule touched."""
+    diff: tuple[str, ...] = ()
+    """The header block before and after: "-" gone, "+" new."""
+    warnings: tuple[str, ...] = ()
+    """Rules that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Of the rule workbench."""
+
+    yours: Judged = Judged()
+    today: Judged = Judged()
+    differs: bool = False
+    """The message is judged otherwise."""
+    trouble: str = ""
+    """Why there is no answer."""

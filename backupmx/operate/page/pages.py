@@ -6,6 +6,7 @@ strangers wrote, and what does not print is shown as an escape (cli/printable.py
 subject, sender or reply draws, hides or runs anything.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlencode
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from backupmx.operate.page import plot, tokens
+from backupmx.operate.page import plot, tokens, trial
 from backupmx.operate.page.deeds import GROUP_WORDS, WORDS, Deeds, Refused, Unknown
 from backupmx.operate.page.guard import COOKIE
 from backupmx.operate.page.sight import Sight
@@ -28,6 +29,8 @@ _PAST = {
     "hold": "held", "release": "released", "retry": "due now", "delete": "deleted", "return": "returned",
     "flush": "due now", "pause": "paused", "resume": "resumed",
 }  # fmt: skip
+
+_EXAMPLE = "From: win@prize.example\nTo: anna@example.jp\nSubject: You have won\nX-Spam-Flag: YES\n\nHello.\n"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -70,6 +73,15 @@ class Pages:
 
     async def rules(self, request: Request) -> Response:
         return _html(request, "rules.html", status=await self._sight.status())
+
+    async def workbench(self, request: Request) -> Response:
+        form = request.scope["form"]
+        if request.method != "POST":
+            rules = await asyncio.to_thread(trial.rules_of, self._sight.config)
+            return _html(request, "workbench.html", message=_EXAMPLE, rules=rules, trial=None)
+        message, rules = form.get("message", ""), form.get("rules", "")
+        tried = await trial.attempt(self._sight.config, message, rules)
+        return _html(request, "workbench.html", message=message, rules=rules, trial=tried)
 
     async def trace(self, request: Request) -> Response:
         word = request.query_params.get("word", "").strip()
@@ -133,7 +145,7 @@ class Pages:
 
 
 def routes(sight: Sight, deeds: Deeds, keys: Tokens) -> list[Route]:
-    """GET reads, POST does; nothing is both but the login."""
+    """GET reads, POST does; both are the login and the workbench, which changes nothing."""
     pages = Pages(sight, deeds, keys)
     read = {
         "/": pages.overview, "/queue": pages.queue, "/quarantine": pages.quarantine, "/refused": pages.refused,
@@ -145,6 +157,7 @@ def routes(sight: Sight, deeds: Deeds, keys: Tokens) -> list[Route]:
     }  # fmt: skip
     return [
         Route("/login", _polite(pages.login), methods=["GET", "POST"]),
+        Route("/workbench", _polite(pages.workbench), methods=["GET", "POST"]),
         *(Route(path, _polite(page), methods=["GET"]) for path, page in read.items()),
         *(Route(path, _polite(page), methods=["POST"]) for path, page in do.items()),
     ]

@@ -19,7 +19,17 @@ playwright = pytest.importorskip("playwright.async_api")
 
 from tests.operate.page.scene import Night, chromium, night  # noqa: E402  after what it needs
 
-PATHS = ["/", "/queue", "/refused", "/quarantine", "/rules", "/trace", "/message/{waiting}", "/message/{virus}"]
+PATHS = [
+    "/",
+    "/queue",
+    "/refused",
+    "/quarantine",
+    "/rules",
+    "/workbench",
+    "/trace",
+    "/message/{waiting}",
+    "/message/{virus}",
+]
 
 
 class Seen:
