@@ -75,7 +75,9 @@ def settle(db: Connection, settlings: Sequence[Settling]) -> Sequence[Settled]:
     for one, outcome in told:
         if not one.ends:
             _keep(db, one, outcome)
-    put(db, [s.notice for s in settlings if s.notice is not None])
+    # Of a message that is no more (an operator was faster, or this is told a second time) nothing needs to be said.
+    waits = {id for id, those in waiting.items() if any(w.outcome is not None for w in those)}
+    put(db, [s.notice for s in settlings if s.notice is not None and s.settlement.id in waits])
     gone = {id: Settled(True, files) for id, files in remove(db, whole).items()}
     # Of several attempts on one message the last is told that it is gone: what the others did comes first.
     return [gone.pop(s.settlement.id, _NOT_GONE) for s in reversed(settlings)][::-1]

@@ -22,8 +22,9 @@ Trouble
     HopDown         no host of the next hop took a connection: the whole next
                     hop rests until its probe is due, at the cost of this try.
                     Who finds out after the first gives the claim back untried.
-    QueueTrouble    the outcome could not be written: the lease runs out and
-                    the mail is tried again.  Nothing is lost.
+    QueueTrouble    the outcome could not be written.  That it was delivered is tried
+                    again each second: what we forget comes twice.  Else the
+                    lease runs out and the mail is tried again.  Nothing is lost.
 
 Standards: RFC 5321 4.5.4.1 (retries), 5.1 (MX), 6.1 (notices), RFC 3464.
 """
@@ -34,7 +35,7 @@ from dataclasses import dataclass, replace
 
 from backupmx.journal import Journal
 from backupmx.mail.reply import Reply
-from backupmx.queue.entry import Claim, NewEntry, Outcome, Queue, Settlement, State
+from backupmx.queue.entry import Claim, NewEntry, Outcome, Queue, QueueTrouble, Settlement, State
 from backupmx.relay import bounce, judge, returns, schedule
 from backupmx.relay.connections import Connections, HopDown
 from backupmx.relay.deliver import by_map, deliver
@@ -47,6 +48,7 @@ from backupmx.route.hosts import NoHosts
 from backupmx.route.next_hop import NextHop
 from backupmx.route.routes import Routes
 
+_AFTER_TROUBLE = 1.0
 _SOON = 30.0
 # Seconds the runner sleeps at most: what is due earlier it must hear of.
 _SMALL = 64 * 1024
@@ -118,10 +120,7 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
     notice = None
     if asked := bounce.asked(claim, outcomes, relayed):
         outcomes, notice = _tell(claim, outcomes, asked, means, now)
-    # What is handed to the queue is committed, also when we are told to stop; a notice may not be handed over yet,
-    # and a large body has a file that goes after it.  Those are seen to their end in a task of their own (10 us).
-    settling = means.queue.settle(Settlement(claim.id, outcomes, notice), now)
-    gone = await (asyncio.shield(settling) if notice is not None or claim.size > _SMALL else settling)
+    gone = await _settled(Settlement(claim.id, outcomes, notice), claim.size, means, now)
     for outcome in outcomes:
         _log(claim, outcome, now, means.journal)
     for recipient, answer, mine in zip(claim.recipients, answers, ours, strict=True):
@@ -133,6 +132,25 @@ async def conclude(claim: Claim, answers: Sequence[Answer], means: Means, again:
         means.journal.removed(claim.id)
     if notice is not None or any(o.state is State.DEFERRED and o.next_attempt < now + _SOON for o in outcomes):
         means.wake()
+
+
+async def _settled(settlement: Settlement, size: int, means: Means, now: float) -> bool:
+    """-> whether the message is gone.  That it was delivered is tried until it is written: what we forget comes twice.
+
+    Such an attempt stays in its feed's hand, so with a queue that takes no outcomes the relaying ends by itself.
+    """
+    while True:
+        try:
+            # What is handed to the queue is committed, also when we are told to stop; a notice may not be handed over
+            # yet, and a large body has a file that goes after it.  Those are seen to their end in a task of their
+            # own (10 us).
+            settling = means.queue.settle(settlement, now)
+            return await (asyncio.shield(settling) if settlement.notice is not None or size > _SMALL else settling)
+        except QueueTrouble as trouble:
+            if not any(outcome.state is State.DELIVERED for outcome in settlement.outcomes):
+                raise
+            means.journal.queue_trouble(f"{settlement.id} was delivered, which cannot be written: {trouble}")
+        await asyncio.sleep(_AFTER_TROUBLE)
 
 
 def _tell(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from backupmx.queue.entry import QueueFull, QueueTrouble, State
 from backupmx.queue.schema import Connection
 from backupmx.queue.sqlite import SqliteQueue, open_queue
-from tests.queue.samples import HOP, NOW, entry, settled, wire
+from tests.queue.samples import HOP, NOW, OTHER, entry, settled, wire
 
 MIB = 1 << 20
 
@@ -291,4 +292,16 @@ async def test_a_backup_while_mail_comes_in(tmp_path: Path) -> None:
     assert len(await again.waiting(limit=1)) == 1
     await again.close()
     assert sum(t.recipients for t in await queue.totals() if t.state == State.QUEUED) == 400
+    await queue.close()
+
+
+async def test_an_outcome_told_twice(tmp_path: Path) -> None:
+    """An outcome that is told again, because nobody knows whether it was written, makes no second notice."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    await queue.put(entry())
+    (claim,) = await queue.claim(HOP, 1, NOW, 60.0)
+    told = replace(settled(claim, State.BOUNCED), notice=entry("sender@example.com", hop=OTHER))
+    assert [await queue.settle(told, NOW), await queue.settle(told, NOW)] == [True, False]
+    assert [one.id for one in await queue.waiting()] == [told.notice.id if told.notice else ""]
+    assert await queue.check() == []
     await queue.close()

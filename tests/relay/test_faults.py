@@ -5,6 +5,7 @@ twice but where the reply to the final dot was lost, the next message goes over 
 new connection, and a host that took no connection at all is down.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 import trustme
 
 from backupmx.net.smtp import Timeouts
+from backupmx.queue.entry import QueueFull, Settlement
+from backupmx.relay import attempt
 from tests.net.peers import CLOSE, STALL, Peer
 from tests.relay.scene import scene
 
@@ -139,3 +142,31 @@ async def test_greeting_of_refusal(greeting: str, tmp_path: Path) -> None:
         await s.settled()
         assert await s.states() == {"u@example.jp": "deferred"}
         assert s.journal.counters["hop_down"] == 1
+
+
+async def test_a_queue_that_takes_no_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full for as long as it likes makes no duplicates: what the primary took is remembered until it
+    is written, and meanwhile no more is begun than one hand holds."""
+    monkeypatch.setattr(attempt, "_AFTER_TROUBLE", 0.01)
+    async with Peer() as peer, scene(tmp_path, f"example.jp smtp:[127.0.0.1]:{peer.port}", lease=0.2) as s:
+        really, full = s.queue.settle, [True]
+
+        async def settle(settlement: Settlement, now: float) -> bool:
+            if full[0]:
+                raise QueueFull("no space left on device")
+            return await really(settlement, now)
+
+        monkeypatch.setattr(s.queue, "settle", settle)
+        for n in range(400):
+            await s.put(f"u{n}@example.jp")
+        for _ in range(20):
+            s.pass_time(300)
+            await asyncio.sleep(0.05)
+        held = len(peer.taken)
+        assert 0 < held <= 16 * 20
+        full[0] = False
+        s.relay.wake()
+        await s.settled()
+        assert await s.states() == {}
+        assert len(peer.taken) == 400
+        assert await s.queue.check() == []
