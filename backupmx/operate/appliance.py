@@ -20,6 +20,8 @@ connections that waited for a worker that died are served by its successor.
                       until then they hold the lock, so no second appliance
                       starts on the same queue
 
+systemd is told of each of these, and every half WatchdogSec= that we live (notify.py).
+
 Why fork and not a pool of threads?  The work is Python; a core each is what
 makes it fast.  Why not exec?  A child needs nothing but what was loaded and
 checked already, and starts in milliseconds.
@@ -42,7 +44,8 @@ from backupmx.operate import activation, courier, page, tally, worker
 from backupmx.operate.identity import become, known
 from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
-from backupmx.operate.policy import read_all
+from backupmx.operate.notify import Manager
+from backupmx.operate.policy import Files, read_all
 from backupmx.operate.ports import close, listening, shown
 from backupmx.receive.anvil import Anvil
 
@@ -55,6 +58,8 @@ _GRACE = 5.0
 """After smtp.stop_timeout children close their queue and go; who has not by then hangs."""
 _STEADY = 30.0
 """A child that lived so long was all right: its next death waits _FIRST_WAIT again."""
+_STATUS_EVERY = 15.0
+"""Seconds after which the line of `systemctl status` is made anew, where somebody reads it."""
 
 
 @dataclass(slots=True)
@@ -84,6 +89,7 @@ class Appliance:
         if errors := obstacles(self._config, PATIENCE):
             raise ConfigTrouble(errors)
         self._journal = Journal(format=self._config.log.format)
+        self._manager = Manager()
         self._tally = tally.Publisher(tally.path(self._config), "supervisor", self._journal)
         self._told = False
         """The tally knows how we are."""
@@ -109,6 +115,8 @@ class Appliance:
         for child in self._children:
             self._start(child)
         self._journal.started(f"{len(self._sockets)} workers on {shown(self._sockets)}, one relay")
+        self._manager.ready()
+        self._tell_manager()
         while not (self._stopping and not any(child.pid for child in self._children)):
             self._wait()
         self._tally.end()
@@ -157,11 +165,12 @@ class Appliance:
         now = time.monotonic()
         vacant = [c.again_at for c in self._children if not c.pid and not self._stopping]
         fell = [c.started + _STEADY for c in self._children if c.pid and c.fell]
-        longest = now + (3600 if self._told else tally.EVERY)
+        status = _STATUS_EVERY if self._manager.listens else 3600
+        longest = now + min(self._manager.every or 3600, status if self._told else tally.EVERY)
         timeout = max(0.0, min([*vacant, *fell, self._patience_ends, longest]) - now)
         info = signal.sigtimedwait(_SIGNALS, timeout)
         if info is not None:
-            if info.si_signo == signal.SIGHUP:
+            if info.si_signo == signal.SIGHUP and not self._stopping:
                 self._reload()
             elif info.si_signo in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
@@ -175,6 +184,20 @@ class Appliance:
                 child.fell = False
                 self._journal.clear(f"child {child.name}")
         self._told = self._tally.publish()
+        self._tell_manager()
+
+    def _tell_manager(self) -> None:
+        """A sign of life, and how we are in one line."""
+        if not self._manager.listens:
+            return
+        self._manager.alive()
+        running = sum(1 for child in self._children if child.pid)
+        if self._stopping:
+            self._manager.told(f"stopping: {running} processes end their work")
+            return
+        wrong = [standing.alarm.text for standing in tally.read(self._config).alarms]
+        where = f"{running} of {len(self._children)} processes on {shown(self._sockets)}"
+        self._manager.told(f"ALARM: {'; '.join(wrong)} ({where})" if wrong else where)
 
     def _start(self, child: Child) -> None:
         child.started = time.monotonic()
@@ -224,6 +247,7 @@ class Appliance:
         if not self._stopping:
             self._patience_ends = time.monotonic() + self._config.smtp.stop_timeout + _GRACE
         self._stopping = True
+        self._manager.stopping()
         self._close_sockets()
         self._signal(signal.SIGTERM)
 
@@ -237,11 +261,16 @@ class Appliance:
 
     def _reload(self) -> None:
         """The new files are read here first: only what is right reaches the children."""
+        self._manager.reloading()
         try:
             config, files = read_all(self._path)
         except ConfigTrouble as trouble:
             self._journal.reload_failed(trouble.errors)
-            return
+        else:
+            self._take(config, files)
+        self._manager.ready()
+
+    def _take(self, config: Config, files: Files) -> None:
         if fixed := changed_sections(self._config, config):
             self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
             config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})

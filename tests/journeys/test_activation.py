@@ -1,6 +1,5 @@
 """systemd opens the port, the appliance serves it."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -17,8 +16,6 @@ from tests.journeys.patience import eventually
 from tests.neighbours.smtp_sink import smtp_sink
 
 pytestmark = pytest.mark.neighbours
-
-UNITS = Path(__file__).parents[2] / "systemd-freebsd"
 
 
 def activate(mx: Appliance) -> "subprocess.Popen[bytes]":
@@ -48,14 +45,3 @@ def test_the_first_client_starts_it(serve: Serve, tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
         eventually(lambda: "stopped: backupmx" in mx.log)
-
-
-def test_the_units() -> None:
-    """systemd finds nothing wrong with the socket unit, and it fits the service beside it."""
-    program = shutil.which("systemd-analyze") or pytest.skip("no systemd here")
-    done = subprocess.run(
-        [program, "verify", str(UNITS / "backupmx.socket")], capture_output=True, text=True, timeout=60,
-        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
-    )  # fmt: skip
-    complaints = [line for line in done.stderr.splitlines() if "backupmx.socket" in line]
-    assert complaints == []
