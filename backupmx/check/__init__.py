@@ -6,7 +6,7 @@
     consequence   what `on_error` makes of an engine that was away      pure
     trouble       what can go wrong with a check, and whose fault it is
 
-    virus         virus_clamd, virus_yara: engines; parts: what they decode
+    virus         virus_clamd (with virus_sessions), virus_yara (with parts, what it decodes): engines
     spam          spam_spamd, spam_rspamd, spam_builtin: engines; spam_rules: spam.toml
     milters       any milter, after these: milter_listed (one of them), milter_replay
                   (told event by event), milter_draft, milter_headers (its edits; pure), milter_macros

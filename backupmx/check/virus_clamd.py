@@ -1,7 +1,7 @@
 """virus_clamd: ClamAV's daemon over its socket, with INSTREAM.
 
 A message is streamed as it lies in memory, in chunks of 256 KiB, nothing is
-copied.  clamd unpacks and decodes; what it may scan is set in its own
+copied, over a connection that is kept (virus_sessions).  clamd unpacks and decodes; what it may scan is set in its own
 clamd.conf (MaxScanSize, MaxFileSize, StreamMaxLength).
 
     connection refused, or no clamd behind it      EngineAway
@@ -22,10 +22,7 @@ chunk is there, so four octets find out what StreamMaxLength is set to.
 Why not RELOAD?  freshclam does that (NotifyClamd), and so does clamdscan --reload.
 Why not the package clamd?  It waits in its thread, without a time limit for all.
 Why not FILDES?  It passes a file descriptor, but most messages are in no file,
-and it does not work over TCP.  Why not a session for several scans (IDSESSION)?
-Measured (benchmarks/checks.py): with a connection each we need 1.02 to 1.14
-times as long as clamdscan --stream.  A session would spare 90 us of our 250,
-and want a second try whenever clamd has closed an idle one.
+and it does not work over TCP.
 
 Standards: clamd(8).
 """
@@ -38,6 +35,7 @@ from dataclasses import dataclass
 from backupmx.check.field import plain
 from backupmx.check.trouble import EngineAway, Lost, Unscannable
 from backupmx.check.virus import Scan
+from backupmx.check.virus_sessions import Sessions
 from backupmx.check.wire import dialogue, places
 from backupmx.mail.message import Buffer, Message
 from backupmx.net.endpoint import Endpoint
@@ -91,6 +89,7 @@ class Clamd:
         self._max_age = max_age
         self.too_old = ""
         self._turn = places()
+        self._sessions = Sessions(address, seconds, self._turn)
         self._version = ""
         self._version_until = 0.0
 
@@ -101,9 +100,7 @@ class Clamd:
 
     async def scan(self, message: Message) -> Scan:
         await self.signatures()
-        async with dialogue(self._address, self._seconds, self._turn) as clamd:
-            await clamd.send(*_instream(message))
-            answer = await clamd.receive(until=b"\0")
+        answer = await self._sessions.ask(lambda: _instream(message))
         return Scan(signature(answer), self._version)
 
     async def ping(self) -> str:

@@ -36,6 +36,8 @@ class Dialogue:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
+        self.rest = b""
+        """What came behind the last answer."""
 
     async def send(self, *pieces: Buffer) -> bool:
         """False when the engine takes no more; its answer may still be there."""
@@ -68,7 +70,10 @@ class Dialogue:
                     raise Lost("it closed the connection while scanning")
                 break
             answer += piece
-        return bytes(answer).partition(until)[0] if until else bytes(answer)
+        if not until:
+            return bytes(answer)
+        whole, _, self.rest = bytes(answer).partition(until)
+        return whole
 
 
 def places() -> asyncio.Semaphore:
@@ -85,7 +90,7 @@ async def dialogue(endpoint: Endpoint, seconds: float, turn: asyncio.Semaphore) 
     """A new connection, closed at the end.  Raises EngineAway while connecting, Lost after `seconds`."""
     try:
         async with asyncio.timeout(seconds), turn:
-            sock = await _connect(endpoint, min(seconds, _CONNECT_SECONDS))
+            sock = await connect(endpoint, seconds)
             try:
                 yield Dialogue(sock)
             finally:
@@ -94,7 +99,9 @@ async def dialogue(endpoint: Endpoint, seconds: float, turn: asyncio.Semaphore) 
         raise Lost(f"no answer in {seconds:g} s") from None
 
 
-async def _connect(endpoint: Endpoint, seconds: float) -> socket.socket:
+async def connect(endpoint: Endpoint, seconds: float) -> socket.socket:
+    """A new connection, in five of the `seconds` at most.  Raises EngineAway."""
+    seconds = min(seconds, _CONNECT_SECONDS)
     try:
         async with asyncio.timeout(seconds):
             return await connected(endpoint)
