@@ -377,7 +377,10 @@ class SqliteQueue:
 
     async def check(self) -> Sequence[str]:
         faults = await self._reader.read(stock.check, self._bodies)
-        return [*faults, *(str(sheet) for sheet in await self.account() if sheet.missing)]
+        try:
+            return [*faults, *(str(sheet) for sheet in await self.account() if sheet.missing)]
+        except QueueTrouble as trouble:
+            return [*faults, f"the account cannot be read: {trouble}"]
 
     # The account of all mail
 

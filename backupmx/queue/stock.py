@@ -11,6 +11,7 @@ Room      is there room for so many octets more, and does it run short?
 
 import json
 import os
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -50,8 +51,12 @@ def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
     loaded = Loaded([], [], [])
     octets = 0
     keys = json.dumps([one.entry for one in leased])
-    rows = db.execute(_SOME_ENTRIES, (keys,)).fetchall()
-    entries = {row[0]: stored(row) for row in rows}
+    try:
+        entries = {row[0]: stored(row) for row in db.execute(_SOME_ENTRIES, (keys,)).fetchall()}
+    except _UNREADABLE as error:
+        if not _is_damage(error):
+            raise
+        entries = _each_alone(db, leased, loaded)  # one bad row shall not keep its neighbours
     for one in leased:
         if (entry := entries.get(one.entry)) is None:
             continue
@@ -66,6 +71,30 @@ def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
     return loaded
 
 
+_UNREADABLE = (sqlite3.DatabaseError, TypeError, ValueError)
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Of this row: its page is no page, or what it holds is not what was put.  Else it is the disk, or a lock."""
+    code = getattr(error, "sqlite_errorcode", None)  # None: Python's own, of a column that is no UTF-8
+    return code is None or code & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+def _each_alone(db: Connection, leased: Sequence[Leased], loaded: Loaded) -> dict[int, Stored]:
+    """Those that can be read; the others are damaged."""
+    entries = {}
+    for key in dict.fromkeys(one.entry for one in leased):
+        try:
+            for row in db.execute(f"{_ENTRIES} WHERE key = ?", (key,)):
+                entries[key] = stored(row)
+        except _UNREADABLE as error:
+            if not _is_damage(error):
+                raise
+            (id,) = db.execute("SELECT id FROM entry WHERE key = ?", (key,)).fetchone()
+            loaded.damaged.append((id, str(error)))
+    return entries
+
+
 def _claim(entry: Stored, leased: Leased, message: Message) -> Claim:
     return Claim(
         entry.id, entry.arrived, leased.next_hop, entry.sender, leased.recipients, message, entry.size,
@@ -75,8 +104,12 @@ def _claim(entry: Stored, leased: Leased, message: Message) -> Claim:
 
 def _verified(entry: Stored, bodies: Bodies) -> Message:
     """Raises Damaged."""
+    if not isinstance(entry.head, bytes):
+        raise Damaged("its header is no octets any more")
     found = zlib.crc32(entry.head)
     if entry.path is None:
+        if not isinstance(entry.body, bytes | None):
+            raise Damaged("its body is no octets any more")
         found = zlib.crc32(entry.body or b"", found)
     else:
         found = bodies.sum(entry.path, entry.start, entry.body_size, found)
@@ -142,28 +175,40 @@ def totals(db: Connection) -> Sequence[Total]:
 
 
 def check(db: Connection, bodies: Bodies) -> Sequence[str]:
-    faults = [row[0] for row in db.execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
-    known = set()
-    for entry in _all(db):
-        known.add(entry.path)
+    """Each look goes as far as it can: where the database is damaged the others still tell what is whole."""
+    faults: list[str] = []
+    for look in (_unsound, _damaged, _lonely):
         try:
-            _verified(entry, bodies)
-        except Damaged as damage:
-            faults.append(f"{entry.id}: damaged: {damage}")
-    lonely = "SELECT id FROM entry e WHERE NOT EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key)"
-    faults += [f"{id}: has no recipients" for (id,) in db.execute(lonely).fetchall()]
-    lost = "SELECT count(*) FROM recipient r WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.key = r.entry)"
-    if many := db.execute(lost).fetchone()[0]:
-        faults.append(f"{many} recipients have no message")
-    return faults
+            faults.extend(look(db, bodies))
+        except sqlite3.DatabaseError as error:
+            faults.append(f"queue.db: {error}; see docs/durability.md for what can be saved")
+    return list(dict.fromkeys(faults))
 
 
-def _all(db: Connection) -> Iterator[Stored]:
+def _unsound(db: Connection, bodies: Bodies) -> Iterator[str]:
+    yield from (line for (line,) in db.execute("PRAGMA integrity_check(100)") if line != "ok")
+
+
+def _damaged(db: Connection, bodies: Bodies) -> Iterator[str]:
     """Every entry, one at a time in memory, each in a read of its own."""
     key = 0
-    while row := db.execute(f"{_ENTRIES} WHERE key > ? ORDER BY key LIMIT 1", (key,)).fetchone():
-        key = row[0]
-        yield stored(row)
+    while row := db.execute("SELECT key, id FROM entry WHERE key > ? ORDER BY key LIMIT 1", (key,)).fetchone():
+        key, id = row
+        try:
+            for whole in db.execute(f"{_ENTRIES} WHERE key = ?", (key,)):
+                _verified(stored(whole), bodies)
+        except (Damaged, *_UNREADABLE) as damage:
+            if not isinstance(damage, Damaged) and not _is_damage(damage):
+                raise
+            yield f"{id}: damaged: {damage}"
+
+
+def _lonely(db: Connection, bodies: Bodies) -> Iterator[str]:
+    lonely = "SELECT id FROM entry e WHERE NOT EXISTS (SELECT 1 FROM recipient r WHERE r.entry = e.key)"
+    yield from (f"{id}: has no recipients" for (id,) in db.execute(lonely))
+    lost = "SELECT count(*) FROM recipient r WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.key = r.entry)"
+    if many := db.execute(lost).fetchone()[0]:
+        yield f"{many} recipients have no message"
 
 
 def sweep(db: Connection, bodies: Bodies, mark: str = "") -> Sequence[str]:

@@ -305,3 +305,50 @@ async def test_an_outcome_told_twice(tmp_path: Path) -> None:
     assert [one.id for one in await queue.waiting()] == [told.notice.id if told.notice else ""]
     assert await queue.check() == []
     await queue.close()
+
+
+async def test_a_check_of_a_damaged_database(tmp_path: Path) -> None:
+    """`queue check` tells of every fault that can be seen, not only the first: what is whole is read all the same."""
+    path = tmp_path / "queue.db"
+    queue = await open_queue(f"sqlite:{path}", clock=lambda: NOW)
+    kept = [entry(), entry(arrived=NOW + 1)]
+    for one in kept:
+        await queue.put(one)
+    await queue.close()
+    db = sqlite3.connect(path)
+    db.execute("UPDATE entry SET body = x'00' WHERE id = ?", (kept[0].id,))
+    db.commit()
+    (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ledger'").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    db.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x5a" * size)
+    queue = await open_queue(f"sqlite:{path}", clock=lambda: NOW)
+    faults = await queue.check()
+    assert any(fault.startswith(f"{kept[0].id}: damaged") for fault in faults)
+    assert any("malformed" in fault or "btree" in fault.lower() for fault in faults)
+    assert any(fault.startswith("the account cannot be read") for fault in faults)
+    assert not any(fault.startswith(kept[1].id) for fault in faults)
+    await queue.close()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    ["sender = CAST(x'ff41' AS TEXT)", "client = '{'", "body = 'text'", "head = 7", "client = CAST(x'ff' AS TEXT)"],
+)
+async def test_a_row_that_cannot_be_read(tmp_path: Path, harm: str) -> None:
+    """One message that cannot be read is set aside and reported; those that were claimed with it go out."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    bad, good = entry(), entry(arrived=NOW + 1)
+    for one in (bad, good):
+        await queue.put(one)
+    db = sqlite3.connect(tmp_path / "queue.db")
+    db.execute(f"UPDATE entry SET {harm} WHERE id = ?", (bad.id,))
+    db.commit()
+    db.close()
+    assert [claim.id for claim in await queue.claim(HOP, 9, NOW + 2, 60.0)] == [good.id]
+    assert [fault.partition(": ")[0] for fault in await queue.check()] == [bad.id]
+    assert await queue.claim(HOP, 9, NOW + 600, 60.0) != []
+    assert [one.id for one in await queue.claim(HOP, 9, NOW + 900, 60.0)] == [good.id]
+    await queue.close()
