@@ -36,7 +36,7 @@ from pathlib import Path
 
 from backupmx.check.breaker import EngineState
 from backupmx.config import Config
-from backupmx.journal import LABELS, Alarm, Journal, Key
+from backupmx.journal import LABELS, VERDICTS, Alarm, Journal, Key
 from backupmx.net.dns import Resolver
 from backupmx.operate.lock import is_running
 
@@ -48,6 +48,14 @@ _PATIENCE = 2.0
 _FORGOTTEN = 400 * 86400.0
 """What no process spoke of for so long, a rule that was edited away, is dropped."""
 
+_KEPT_HOURS = 14 * 86400.0
+_HOURLY = (
+    "CREATE TABLE IF NOT EXISTS hourly (hour INTEGER NOT NULL, fate TEXT NOT NULL, value INTEGER NOT NULL,"
+    " PRIMARY KEY (hour, fate)) WITHOUT ROWID"
+)
+_ADD_HOURLY = (
+    "INSERT INTO hourly VALUES (?, ?, ?) ON CONFLICT (hour, fate) DO UPDATE SET value = value + excluded.value"
+)
 _ADD = (
     "INSERT INTO counts (name, labels, value, began, last, seen) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (name, labels) DO UPDATE SET"
@@ -67,6 +75,16 @@ class Count:
     """Counted since, seconds since the epoch."""
     last: float
     """When it last grew; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """How many messages had one fate in one hour."""
+
+    hour: int
+    """When it began, seconds since the epoch."""
+    fate: str
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +131,8 @@ class Tally:
     """None while no appliance runs."""
     trouble: str = ""
     """Why the file could not be read."""
+    hours: tuple[Hour, ...] = ()
+    """Verdicts of two weeks, the oldest first."""
 
     def named(self, name: str) -> tuple[Count, ...]:
         return tuple(count for count in self.counts if count.name == name)
@@ -231,11 +251,13 @@ class Publisher:
             other = began != self._began
             told = [key for key, count in counts.items() if other or count != self._written.get(key)]
             db.executemany(_ADD, (self._row(key, counts[key], now) for key in told))
+            db.executemany(_ADD_HOURLY, self._hourly(told, counts, now))
             gone = tuple(self._gone)
             db.executemany("DELETE FROM processes WHERE pid = ?", [(pid,) for pid in (os.getpid(), *gone)])
             if alone:
                 db.execute("DELETE FROM processes")
                 db.execute("DELETE FROM counts WHERE seen < ?", (now - _FORGOTTEN,))
+                db.execute("DELETE FROM hourly WHERE hour < ?", (now - _KEPT_HOURS,))
             if process is not None:
                 _describe(db, process)
             db.execute("COMMIT")
@@ -243,6 +265,11 @@ class Publisher:
         self._began, self._written = began, dict(counts)
         self._gone.difference_update(gone)
         return f"{self._path} was lost: counting began anew" if lost else ""
+
+    def _hourly(self, told: Iterable[Key], counts: Mapping[Key, int], now: float) -> list[tuple[int, str, int]]:
+        hour = int(now // 3600 * 3600)
+        grown = ((key[1], counts[key] - self._written.get(key, 0)) for key in told if key[0] == VERDICTS)
+        return [(hour, fate, more) for fate, more in grown if more]
 
     def _row(self, key: Key, value: int, now: float) -> tuple[object, ...]:
         grown = value - self._written.get(key, 0)
@@ -274,6 +301,8 @@ def _connect(path: Path, now: float) -> sqlite3.Connection:
             _create(db, now)
         elif version != _VERSION:
             raise sqlite3.DatabaseError(f"its tables are version {version}, ours {_VERSION}")
+        else:
+            db.execute(_HOURLY)
     except sqlite3.Error:
         db.close()
         raise
@@ -319,9 +348,17 @@ def read(config: Config) -> Tally:
             (began,) = db.execute("SELECT began FROM tally").fetchone()
             rows = db.execute("SELECT name, labels, value, began, last FROM counts").fetchall()
             counts = tuple(Count(name, json.loads(labels), *rest) for name, labels, *rest in rows)
-            return Tally(began, counts, _processes(db) if is_running(config) else ())
+            hours = tuple(Hour(*row) for row in _hours(db))
+            return Tally(began, counts, _processes(db) if is_running(config) else (), hours=hours)
     except (sqlite3.Error, ValueError, TypeError) as error:
         return Tally(trouble=f"{file}: {error}")
+
+
+def _hours(db: sqlite3.Connection) -> list[tuple[int, str, int]]:
+    """A file that nobody has written to since there are hours has none."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'hourly'").fetchone() is None:
+        return []
+    return db.execute("SELECT hour, fate, value FROM hourly ORDER BY hour, fate").fetchall()
 
 
 def _processes(db: sqlite3.Connection) -> tuple[Process, ...]:

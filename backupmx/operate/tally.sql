@@ -14,6 +14,13 @@ CREATE TABLE counts (
     PRIMARY KEY (name, labels)
 ) WITHOUT ROWID;
 
+CREATE TABLE hourly (                   -- made by whoever writes first, so that an older file has it too
+    hour  INTEGER NOT NULL,             -- when it began, seconds since the epoch
+    fate  TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (hour, fate)
+) WITHOUT ROWID;
+
 CREATE TABLE processes (
     pid  INTEGER PRIMARY KEY,
     name TEXT NOT NULL                  -- worker 1

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,35 @@ def test_the_file_is_for_others_too(tmp_path: Path) -> None:
     found.connection.close()
     assert (json.loads(labels), value) == ({"check": "virus", "engine": "clamd", "seen": "clean"}, 1)
     assert tally.FILE == "tally.db"
+
+
+def test_verdicts_of_each_hour(config: Config) -> None:
+    """What several processes counted in an hour adds up, over restarts too; two weeks are kept."""
+    for process, hour, many in (("worker 1", 100_000, 2), ("worker 2", 100_000, 3), ("worker 1", 100_001, 1)):
+        journal = Journal(sink=lambda line: None)
+        publisher = tally.Publisher(tally.path(config), process, journal, clock=lambda hour=hour: hour * 3600.0 + 7)
+        publisher.publish()
+        for _ in range(many):
+            journal.judged("", "discard", "")
+        publisher.publish()
+        publisher.publish()
+    assert [(one.hour // 3600, one.fate, one.value) for one in tally.read(config).hours] == [
+        (100_000, "discard", 5), (100_001, "discard", 1),
+    ]  # fmt: skip
+    later = (100_001 + 14 * 24) * 3600.0 - 1
+    tally.Publisher(tally.path(config), "supervisor", Journal(sink=lambda line: None), clock=lambda: later).begin()
+    assert [one.hour // 3600 for one in tally.read(config).hours] == [100_001]
+
+
+def test_a_file_without_hours(config: Config) -> None:
+    """One that an older backupmx wrote is read as it is and has hours from the next writing on."""
+    journal = Journal(sink=lambda line: None)
+    publisher = tally.Publisher(tally.path(config), "worker 1", journal)
+    publisher.publish()
+    with closing(sqlite3.connect(tally.path(config))) as db:
+        db.execute("DROP TABLE hourly")
+        db.commit()
+    assert (tally.read(config).hours, tally.read(config).trouble) == ((), "")
+    journal.judged("", "accept", "")
+    publisher.publish()
+    assert [one.value for one in tally.read(config).hours] == [1]

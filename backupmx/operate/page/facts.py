@@ -104,6 +104,16 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictHour:
+    """Messages that had one fate in one hour."""
+
+    hour: int
+    """When it began."""
+    fate: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     hostname: str
     version: str
@@ -120,6 +130,8 @@ class Status:
     quarantined: int
     """Recipients."""
     verdicts: dict[str, int]
+    verdict_hours: tuple[VerdictHour, ...]
+    """Of two weeks."""
     rules: tuple[Rule, ...]
     counting_since: int | None
     disk_free: int

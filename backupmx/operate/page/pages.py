@@ -50,7 +50,14 @@ class Pages:
             for hop in status.next_hops
         }
         said = headline(status), summary(status)
-        return _html(request, "overview.html", status=status, said=said, strips=strips)
+        return _html(
+            request,
+            "overview.html",
+            status=status,
+            said=said,
+            strips=strips,
+            plot=plot.verdicts(status.verdict_hours, status.now),
+        )
 
     async def mine(self, request: Request) -> Response:
         domain = request.scope["visitor"].domain or request.query_params.get("domain", "")

@@ -40,6 +40,7 @@ from backupmx.operate.page.facts import (
     Rule,
     Status,
     Trace,
+    VerdictHour,
 )
 from backupmx.queue.account import Life
 from backupmx.queue.entry import HopState, QueuedEntry, State, Total
@@ -97,7 +98,9 @@ class Sight:
                 for o in await queue.outages(now - _WEEK) if o.next_hop in self.routes.next_hops
             ),
             sum(t.recipients for t in totals if t.state.in_quarantine),
-            health.verdicts(counted), _rules(counted), int(counted.began) or None,
+            health.verdicts(counted),
+            tuple(VerdictHour(one.hour, one.fate, one.value) for one in counted.hours),
+            _rules(counted), int(counted.began) or None,
             disk.f_bavail * disk.f_frsize, config.queue.min_free,
             tuple(remarks(config)), trouble or counted.trouble,
         )  # fmt: skip

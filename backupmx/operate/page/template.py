@@ -15,6 +15,12 @@ def _shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _lines(value: str) -> Markup:
+    """A text of several lines, for a textarea: line ends and tabs stay, what else does not print is shown as such."""
+    lines = ("\t".join(map(printable, line.split("\t"))) for line in value.replace("\r\n", "\n").split("\n"))
+    return Markup("\n").join(lines)
+
+
 def _since(when: float | None) -> str:
     """How long ago: "3h 5m"; "" for never."""
     return "" if when is None else ago(max(0.0, time.time() - when))
@@ -41,7 +47,7 @@ _environment = Environment(
 )  # fmt: skip
 _environment.filters |= {
     "since": _since, "until": _until, "moment": moment, "size": size, "many": many, "host": host,
-    "n": "{:,}".format,
+    "n": "{:,}".format, "lines": _lines,
 }  # fmt: skip
 
 

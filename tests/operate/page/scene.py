@@ -4,6 +4,7 @@ What the browser tests look at, and what the pictures in docs/ show (`python -m 
 """
 
 import asyncio
+import math
 import sys
 import tempfile
 import time
@@ -103,7 +104,7 @@ async def _fill(queue: SqliteQueue, now: float) -> dict[str, str]:
 
 def _count(config, now: float) -> None:  # type: ignore[no-untyped-def]
     journal = Journal(sink=lambda line: None)
-    for fate, many in (("accept", 1204), ("discard", 311), ("reject", 96), ("defer", 12)):
+    for fate, many in (("accept", 19), ("discard", 5), ("reject", 4), ("defer", 1)):
         for _ in range(many):
             journal.judged("", fate, "")
     for line, rule, hits in (
@@ -114,6 +115,14 @@ def _count(config, now: float) -> None:  # type: ignore[no-untyped-def]
         if hits:
             journal.rule_hit("header_checks", line, rule, hits)
     journal.engine_down("rspamd", "connect to 127.0.0.1:11333: Connection refused")
+    for hour in range(167, 0, -1):  # a week before, as each hour's process would have counted it
+        past = Journal(sink=lambda line: None)
+        day = 12 + 10 * math.sin(hour / 24 * 2 * math.pi)
+        for fate, many in (("accept", day), ("discard", day / 4), ("reject", 2 + hour % 5), ("defer", hour == 60)):
+            for _ in range(int(many)):
+                past.judged("", fate, "")
+        then = now - 3600 * hour
+        tally.Publisher(tally.path(config), "worker 1", past, clock=lambda then=then: then).publish()
     engines = [EngineState("clamd", True, now - 800_000), EngineState("rspamd", False, now - 400, "Connection refused")]
     tally.Publisher(tally.path(config), "worker 1", journal, lambda: engines).publish()
 

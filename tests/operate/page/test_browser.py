@@ -122,6 +122,22 @@ async def test_nothing_is_done_by_one_click(seen: Seen) -> None:
     assert "deleted" in await seen.page.locator("#main").inner_text()
 
 
+async def test_the_workbench(seen: Seen) -> None:
+    """What is typed is tried, and stands there again as it was typed, folds and markup too."""
+    message = "Subject: You have\n\twon <b>\n\n</textarea><script>alert(1)</script>\n"
+    rules = "/won/ REJECT no\n/^X-/ IGNORE\n"
+    await seen.go("/workbench")
+    for _ in range(2):
+        await seen.page.get_by_label("Message, with its headers").fill(message)
+        await seen.page.get_by_label("Rules, as in header_checks").fill(rules)
+        await seen.page.get_by_role("button", name="Try").click()
+        await seen.page.get_by_role("status").wait_for()
+    assert await seen.page.get_by_role("status").inner_text() == "Judged otherwise than today."
+    assert await seen.page.get_by_label("Message, with its headers").input_value() == message
+    assert await seen.page.get_by_label("Rules, as in header_checks").input_value() == rules
+    assert seen.complaints == []
+
+
 @pytest.mark.parametrize("width", [320, 380, 768])
 async def test_narrow(seen: Seen, width: int) -> None:
     """On a phone nothing is wider than the screen, and what is pressed is large enough for a thumb (WCAG 2.5.8)."""
