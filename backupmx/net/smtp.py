@@ -88,6 +88,7 @@ async def _greet(connection: Connection) -> None:
     code, lines = await connection.ask(b"", connection.timeouts.greeting, connection.phase)
     if code != 220:
         raise Unreachable(connection.refused(code, lines), _status(code, lines, "4.3.0"))
+    connection.banner = " ".join(line.decode("ascii", "replace") for line in lines)
     await _hello(connection)
 
 

@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
         self.phase = "receiving the initial server greeting"
         """What was asked last outside a transaction; inside one `_doing` knows."""
         self.extensions: dict[str, str] = {}
+        self.banner = ""
+        """Its greeting, without the 220."""
         self.name = ""
         """What the peer calls itself in its EHLO reply."""
         self.tls: Tls | None = None

@@ -73,7 +73,7 @@ async def probe(
     why = ""
     for host in found[:_MOST_HOSTS]:
         try:
-            connection = await _connect(host, next_hop.transport == "lmtp", settings)
+            connection = await dial(host, next_hop.transport == "lmtp", settings)
         except SmtpTrouble as trouble:
             why = str(trouble)
             continue
@@ -81,13 +81,14 @@ async def probe(
     raise ProbeTrouble(why)
 
 
-async def _connect(host: Host, lmtp: bool, settings: ProbeSettings) -> Connection:
+async def dial(host: Host, lmtp: bool, settings: ProbeSettings) -> Connection:
+    """A connection as the relay makes it; in clear where level `may` meets a broken STARTTLS.  Raises SmtpTrouble."""
     place = host.destination.text if host.destination else host.name
     policy = settings.tls.lookup(place) if host.address else None
     if policy is not None and policy.level is Level.NONE:
         policy = None
 
-    async def dial(secured: bool) -> Connection:
+    async def attempt(secured: bool) -> Connection:
         return await smtp.connect(
             host.name, host.address, host.port, helo=settings.helo, lmtp=lmtp, tls=policy if secured else None,
             nexthop=host.destination.host if host.destination else "", bind=settings.bind(host.address),
@@ -95,9 +96,9 @@ async def _connect(host: Host, lmtp: bool, settings: ProbeSettings) -> Connectio
         )  # fmt: skip
 
     try:
-        return await dial(True)
+        return await attempt(True)
     except smtp.TlsTrouble:
-        return await dial(False)
+        return await attempt(False)
 
 
 async def _talk(connection: Connection, address: str, stranger: bool) -> Heard:

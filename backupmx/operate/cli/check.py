@@ -8,7 +8,7 @@ import click
 
 from backupmx.config import Config, ConfigTrouble, Smtp, find
 from backupmx.operate import page
-from backupmx.operate.cli import check_dns, check_services
+from backupmx.operate.cli import check_dns, check_primary, check_services
 from backupmx.operate.cli.options import config_option, json_option, write_json
 
 
@@ -19,6 +19,7 @@ def command() -> None:
 
 command.add_command(check_services.command)
 command.add_command(check_dns.command)
+command.add_command(check_primary.command)
 
 
 @command.command("config")
