@@ -10,6 +10,7 @@ next hop.
 """
 
 import asyncio
+import os
 import time
 from dataclasses import replace
 
@@ -63,7 +64,11 @@ async def _doubt(queue: SqliteQueue) -> None:
 
 def main(config: Config, files: Files, supervisor: int) -> int:
     """The whole life of the relay process.  `files` as the supervisor read them."""
-    return run(_relay(config, files, supervisor))
+    try:
+        return run(_relay(config, files, supervisor))
+    except (QueueTrouble, OSError) as trouble:  # while it began, or ended: the supervisor tries again, later each time
+        Journal(format=config.log.format).queue_trouble(f"the relay cannot run: {trouble}")
+        return os.EX_TEMPFAIL
 
 
 async def _relay(config: Config, files: Files, supervisor: int) -> int:

@@ -6,6 +6,7 @@ looks at it to know whether anybody would deliver.  Both may be root, and the
 folder is not root's: a link there is not followed, a pipe not waited for.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -29,8 +30,9 @@ def lock(config: Housed) -> int:
         raise ConfigTrouble([taken(config)]) from None
     except OSError as error:
         raise ConfigTrouble([f"{path}: {error.strerror}; make it writable for the user backupmx runs as"]) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d\n" % os.getpid())
+    with contextlib.suppress(OSError):  # for who looks; a full disk is said by those who need it
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
     return descriptor
 
 

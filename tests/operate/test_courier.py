@@ -7,7 +7,9 @@ import pytest
 
 from backupmx.config import ConfigTrouble, parse
 from backupmx.net.smtp import Timeouts
+from backupmx.operate import courier
 from backupmx.operate.courier import relay_settings
+from backupmx.operate.policy import read_all
 from backupmx.relay.settings import RelaySettings
 from backupmx.route.tls_policy import TlsPolicies
 
@@ -58,3 +60,15 @@ def test_bad_bind_address(value: str) -> None:
     """What is no address is told when the file is read, not at the first delivery."""
     with pytest.raises(ConfigTrouble, match=r"relay\.bind_address: "):
         parse(f'{TEXT}bind_address = "{value}"\n', Path("backupmx.toml"))
+
+
+def test_a_disk_that_lets_no_relay_begin(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A relay that is started on a disk which became read-only says so in a line, and is tried again."""
+    (tmp_path / "backupmx.toml").write_text(TEXT)
+    (tmp_path / "transport.map").write_text("example.jp smtp:[127.0.0.1]\n")
+    (tmp_path / "wake").mkdir()  # what stands in the way of its pipe, also when we are root
+    config, files = read_all(tmp_path / "backupmx.toml")
+    assert courier.main(config, files, -1) == 75
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "the relay cannot run: " in said

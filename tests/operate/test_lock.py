@@ -64,3 +64,9 @@ def test_no_pipe_is_waited_for(config: Config) -> None:
     config.state_path("").mkdir()
     os.mkfifo(config.state_path("lock"))
     assert not is_running(config)
+
+
+def test_no_room_for_a_number(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the lock is had all the same; only its process number is not in it."""
+    monkeypatch.setattr(os, "write", lambda descriptor, data: (_ for _ in ()).throw(OSError(28, "full")))
+    os.close(lock(config))
