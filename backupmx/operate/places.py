@@ -5,6 +5,7 @@
                  engines and milters, and of everything with "milter" in its name,
                  with the sockets that they or their configuration name
     present()    those that may be tried
+    stream_limit()  what the clamd at an address takes, as its clamd.conf says
 
 A service file is read, never run: shell is not understood, only the forms that
 sockets are written in (`Socket local:...`, `-p ...`, `..._socket="..."`).  What
@@ -68,6 +69,8 @@ USUAL = (
 )  # fmt: skip
 """/run is /var/run."""
 
+OUR_HEADERS = 64 << 10
+"""Octets that a message may gain here: our Received, the line that tells clamd it is mail."""
 _FOLDERS = (
     "etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system",
     "lib/systemd/system", "usr/local/etc/rc.d", "etc/rc.d", "etc/init.d",
@@ -96,6 +99,9 @@ _SOCKETS = re.compile(
       )["']?([^\s"'}]+)""",
     re.MULTILINE | re.VERBOSE,
 )
+_STREAM = re.compile(r"^[ \t]*StreamMaxLength[ \t]+(\d{1,18})([KMG]?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_STREAM_DEFAULT = 100 << 20
+"""ClamAV's own, since 1.0."""
 _TCP = re.compile(r"^[ \t]*TCPSocket[ \t]+(\d{1,5})", re.MULTILINE)
 
 
@@ -113,6 +119,33 @@ def services(root: Path = Path("/")) -> list[Installed]:
 def present(places: Iterable[Place]) -> list[Place]:
     """Those whose socket is there; of TCP all.  To be asked before root is given up: folders may be closed."""
     return [place for place in places if place.address[:5] != "unix:" or _is_socket(place.address[5:])]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimit:
+    """What a clamd takes over its socket."""
+
+    octets: int
+    file: str
+    """Which says so, or does not say otherwise."""
+
+
+def stream_limit(address: str, root: Path = Path("/")) -> StreamLimit | None:
+    """Of the clamd that listens there; None: no clamd.conf of this machine names this address."""
+    for name in _SETTINGS["clamd"]:
+        text = _text(root / name)
+        if any(_same(address, other) for other in told("engine", text)):
+            said = _STREAM.findall(text)
+            scale = {"": 0, "K": 10, "M": 20, "G": 30}
+            octets = int(said[-1][0]) << scale[said[-1][1].upper()] if said else _STREAM_DEFAULT
+            return StreamLimit(octets, f"/{name}")
+    return None
+
+
+def _same(address: str, other: str) -> bool:
+    if address[:5] == other[:5] == "unix:":
+        return os.path.realpath(address[5:]) == os.path.realpath(other[5:])
+    return address.replace("localhost", "127.0.0.1") == other
 
 
 def _is_socket(path: str) -> bool:

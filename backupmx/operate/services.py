@@ -38,14 +38,12 @@ from backupmx.mail.verdict import Fate, Verdict
 from backupmx.net.dns import Resolver
 from backupmx.net.endpoint import Endpoint
 from backupmx.net.milter import MilterTrouble, Timeouts, dialogue
-from backupmx.operate.places import Installed, Place
+from backupmx.operate.places import OUR_HEADERS, Installed, Place
 from backupmx.route.routes import Routes
 
 EICAR, GTUBE = "EICAR", "GTUBE"
 
 _SECONDS = 5.0
-_OUR_HEADERS = 64 << 10
-"""Octets that a message may gain here: our Received, the line that tells clamd it is mail."""
 # In pieces: no scanner shall take this file, or a core dump, for what it is not.
 _EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-" + b"ANTIVIRUS-TEST-FILE!$H+H*"
 _GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-" + b"ANTI-UBE-TEST-EMAIL*C.34X"
@@ -165,14 +163,14 @@ async def _virus(engine: VirusEngine, address: str, listed: bool, wish: Wish) ->
     if not (service.answers and isinstance(engine, Clamd)):
         return service
     try:
-        stats, takes = await engine.stats(), await engine.takes(wish.largest + _OUR_HEADERS)
+        stats, takes = await engine.stats(), await engine.takes(wish.largest + OUR_HEADERS)
     except (EngineAway, Unscannable) as trouble:
         return replace(service, answers=False, detail=str(trouble))
     return replace(service, stats=stats, trouble="; ".join(filter(None, (engine.too_old, _too_small(takes, wish)))))
 
 
 def _too_small(takes: bool, wish: Wish) -> str:
-    needs = -(-(wish.largest + _OUR_HEADERS) // (1 << 20))
+    needs = -(-(wish.largest + OUR_HEADERS) // (1 << 20))
     return "" if takes else f"too small for smtp.message_size_limit: write StreamMaxLength {needs}M into clamd.conf"
 
 

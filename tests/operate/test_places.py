@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from backupmx.config import Config, parse
 from backupmx.net.endpoint import Endpoint
-from backupmx.operate.places import USUAL, Installed, Place, present, services, told
+from backupmx.operate.cli.check import too_large_for_clamd
+from backupmx.operate.places import USUAL, Installed, Place, StreamLimit, present, services, stream_limit, told
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -120,3 +122,40 @@ def test_debian_s_own() -> None:
     assert "unix:/var/run/spamass/spamass.sock" in found["spamass-milter"]
     assert "unix:/var/run/clamav/clamd.ctl" in found["clamd"]
     assert {"rspamd", "spamd"} <= set(found)
+
+
+CLAMD = "LocalSocket /run/clamav/clamd.ctl\nTCPSocket 3310\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "octets"),
+    [
+        ("StreamMaxLength 25M\n", "unix:/run/clamav/clamd.ctl", 25 << 20),
+        ("StreamMaxLength 25M\n", "tcp:localhost:3310", 25 << 20),
+        ("StreamMaxLength 1000\nStreamMaxLength\t2k\n", "tcp:127.0.0.1:3310", 2 << 10),
+        ("#StreamMaxLength 25M\n", "tcp:127.0.0.1:3310", 100 << 20),
+        ("StreamMaxLength 25M\n", "tcp:127.0.0.1:3311", None),
+        ("StreamMaxLength 25M\n", "tcp:192.0.2.1:3310", None),
+    ],
+)
+def test_what_clamd_takes(tmp_path: Path, text: str, address: str, octets: int | None) -> None:
+    """As the clamd.conf says that names this address; another clamd's says nothing."""
+    root = tree(tmp_path, {"etc/clamav/clamd.conf": CLAMD + text})
+    assert stream_limit(address, root) == (StreamLimit(octets, "/etc/clamav/clamd.conf") if octets else None)
+
+
+def configured(limit: str, address: str = "tcp:127.0.0.1:3310") -> Config:
+    text = f'hostname = "mx2.example.net"\n[smtp]\nmessage_size_limit = {limit}\n[relay]\ntransport_map = "t"\n'
+    return parse(f'{text}[checks.virus]\naddress = "{address}"\n', Path("b.toml"))
+
+
+def test_mail_that_clamd_does_not_take(tmp_path: Path) -> None:
+    """`check config` says it before a sender finds out, with what to write where."""
+    root = tree(tmp_path, {"etc/clamav/clamd.conf": CLAMD + "StreamMaxLength 25M\n"})
+    assert list(too_large_for_clamd(configured('"50MiB"'), root)) == [
+        "checks.virus: clamd takes 25 MiB (/etc/clamav/clamd.conf: StreamMaxLength), smtp.message_size_limit is 50 MiB:"
+        " larger mail is unscannable and on_unscannable (defer) decides; write StreamMaxLength 51M"
+    ]
+    assert list(too_large_for_clamd(configured('"24MiB"'), root)) == []
+    assert "is none: larger" in next(too_large_for_clamd(configured("0"), root))
+    assert list(too_large_for_clamd(configured('"50MiB"', "tcp:127.0.0.1:9"), root)) == []

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import click
 
@@ -64,6 +65,7 @@ def remarks(config: Config) -> list[str]:
     if config.admin.listen and (absent := page.missing()):
         found.append(f"admin.listen: no page, {', '.join(absent)} missing: pip install 'backupmx[page]', or write \"\"")
     found += strangers(config)
+    found.extend(too_large_for_clamd(config))
     return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
 
 
@@ -103,6 +105,22 @@ def nobody_knows(config: Config) -> list[str]:
         and not settings.asked(domain)
         and settings.otherwise(domain) in ("auto", "accept")
     ]
+
+
+def too_large_for_clamd(config: Config, root: Path = Path("/")) -> Iterator[str]:
+    """Mail that we take and clamd does not, as far as its clamd.conf is on this machine."""
+    from backupmx.operate.places import OUR_HEADERS, stream_limit
+
+    virus, largest = config.checks.virus, config.smtp.message_size_limit
+    limit = stream_limit(virus.address, root) if "clamd" in virus.engines else None
+    if limit is None or 0 < largest <= limit.octets - OUR_HEADERS:
+        return
+    remedy = f"write StreamMaxLength {-(-(largest + OUR_HEADERS) // (1 << 20))}M" if largest else "set a limit"
+    yield (
+        f"checks.virus: clamd takes {limit.octets >> 20} MiB ({limit.file}: StreamMaxLength), smtp.message_size_limit"
+        f" is {f'{largest >> 20} MiB' if largest else 'none'}: larger mail is unscannable and on_unscannable"
+        f" ({virus.on_unscannable}) decides; {remedy}"
+    )
 
 
 def stale_lists(config: Config, now: float) -> list[str]:
