@@ -275,6 +275,8 @@ class Appliance:
             self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
             config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})
         self._config, self._files = config, replace(files, tls=kept(self._files.tls, files.tls))
+        if self._has_page() and not any(child.name == "page" for child in self._children):
+            self._children.append(Child("page", self._show))
         self._signal(signal.SIGHUP)
         self._journal.reloaded("policy read again")
 

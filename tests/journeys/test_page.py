@@ -2,6 +2,7 @@
 
 import json
 import smtplib
+import socket
 import urllib.error
 import urllib.request
 
@@ -57,6 +58,28 @@ def test_the_page_dies_and_comes_again(serve: Serve) -> None:
     _send(appliance)
     eventually(lambda: appliance.log.count("started: page on") == 2)
     assert len(json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]) == 1
+
+
+def test_a_reload_brings_a_page_and_takes_it(serve: Serve) -> None:
+    """An appliance that began without one has one after a reload that says where, and none after the next."""
+    port = free_port()
+    appliance = serve(bound_to(["example.jp"], free_port()))
+    assert "page" not in appliance.log
+    appliance.settings = {**appliance.settings, "admin": {"listen": f"127.0.0.1:{port}"}}
+    appliance.write()
+    appliance.reload()
+    eventually(lambda: "started: page on" in appliance.log)
+    assert _ask(appliance, port, "/healthz")[0] == 200
+    appliance.settings = {**appliance.settings, "admin": {"listen": ""}}
+    appliance.write()
+    appliance.reload()
+    eventually(lambda: _refuses(port))
+    assert appliance.stop() == 0
+
+
+def _refuses(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_a_port_that_is_taken_keeps_no_mail_out(serve: Serve) -> None:

@@ -1,6 +1,6 @@
 """listen: who gets a connection: the socket, and uvicorn on it with the patience of a small server.
 
-    Patient   a request's head within 20 s; a connection 5 minutes; 200 of them
+    Patient   a request's head within 20 s; a connection 5 minutes; 200 of them, the silent ones go first
     Server    uvicorn, that leaves signals and logging to us
 
 uvicorn waits for ever for a client that says nothing, and takes as many as there are
@@ -30,12 +30,13 @@ class Patient(H11Protocol):
 
     _waits: asyncio.TimerHandle | None = None
     _ends: asyncio.TimerHandle | None = None
+    _began = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST:
-            transport.abort()
-            return
+            self._make_room()
+        self._began = self.loop.time()
         self._ends = self.loop.call_later(_LIFE, self._old)
         self._watch()
 
@@ -53,9 +54,24 @@ class Patient(H11Protocol):
             if timer is not None:
                 timer.cancel()
 
+    def _make_room(self) -> None:
+        """The one that has said nothing for longest goes: a flood displaces itself, and who asks is answered."""
+        silent = [
+            one for one in self.connections if isinstance(one, Patient) and one is not self and not one._is_asking
+        ]
+        if silent:
+            min(silent, key=lambda one: one._began).transport.abort()
+        else:
+            self.transport.abort()
+
+    @property
+    def _is_asking(self) -> bool:
+        """A request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _watch(self) -> None:
         """The clock runs while no request is being answered."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_asking:
             if self._waits is not None:
                 self._waits.cancel()
                 self._waits = None

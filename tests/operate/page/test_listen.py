@@ -77,6 +77,16 @@ async def test_a_thousand_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await _ask(port) == b"HTTP/1.1 200 OK\r\n"
 
 
+async def test_a_flood_does_not_keep_others_out() -> None:
+    """While a thousand connections say nothing, who asks is answered at once."""
+    async with Served() as port:
+        many = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(1000)))
+        answers = [await _ask(port) for _ in range(20)]
+        for _, writer in many:
+            writer.close()
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * 20
+
+
 async def test_rubbish() -> None:
     """Control bytes, a huge head, another protocol: a 400 or nothing, and the next is answered."""
     async with Served() as port:
