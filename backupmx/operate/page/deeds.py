@@ -9,6 +9,7 @@ mean the same to whoever reads them.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from backupmx.config import Config
@@ -43,6 +44,8 @@ class Deeds:
     config: Config
     routes: Routes
     journal: Journal
+    changed: Callable[[], None]
+    """Called when something was done: what was seen before is no longer so."""
 
     async def on_message(self, by: str, word: str, id: str, address: str = "", force: bool = False) -> int:
         """-> how many recipients it was done to.  Raises Unknown, Refused."""
@@ -54,7 +57,7 @@ class Deeds:
             raise Unknown(f"no message {id}{f' for {address}' if address else ''} in the queue")
         if done.why:
             raise Refused(f"{id}: {done.why}")
-        self.journal.ordered(by, word, f"{id}{f' to {address}' if address else ''}", done.many)
+        self._done(by, word, f"{id}{f' to {address}' if address else ''}", done.many)
         return done.many
 
     async def _change(self, word: str, id: str, address: str, force: bool) -> Done:
@@ -74,7 +77,7 @@ class Deeds:
         done = await act_on_all(self.queue, Choice(next_hop, kind), self._act(word))
         if not done:
             raise Unknown(f"nothing that {next_hop} refused ({kind}) is left")
-        self.journal.ordered(by, word, f"refused by {next_hop}: {kind}", done)
+        self._done(by, word, f"refused by {next_hop}: {kind}", done)
         return done
 
     def _act(self, word: str) -> Act:
@@ -104,13 +107,13 @@ class Deeds:
         if not is_running(self.config):
             raise Refused("the appliance does not run; what waits goes out when it starts")
         account = await self.queue.start_flush(domains, time.time())
-        self.journal.ordered(by, "flush", domain or "all domains", account.total)
+        self._done(by, "flush", domain or "all domains", account.total)
         return account
 
     async def pause(self, by: str, domain: str) -> int:
         """-> how many wait.  Raises Unknown."""
         waiting = await self.queue.pause(self._ours(domain), time.time())
-        self.journal.ordered(by, "pause", domain, waiting)
+        self._done(by, "pause", domain, waiting)
         return waiting
 
     async def resume(self, by: str, domain: str) -> int:
@@ -119,8 +122,12 @@ class Deeds:
         waiting = {one.domain: one.recipients for one in await self.queue.paused()}
         if not await self.queue.resume(folded):
             raise Unknown(f"{folded or 'no domain'} is not paused")
-        self.journal.ordered(by, "resume", folded, waiting.get(folded, 0))
+        self._done(by, "resume", folded, waiting.get(folded, 0))
         return waiting.get(folded, 0)
+
+    def _done(self, by: str, what: str, on: str, many: int) -> None:
+        self.journal.ordered(by, what, on, many)
+        self.changed()
 
     def _ours(self, domain: str) -> str:
         folded = domain.lower().removesuffix(".")

@@ -240,7 +240,9 @@ class Mine:
     paused: bool
     mail: tuple[Own, ...]
     more: bool
-    """There is more than is shown."""
+    """There is more than is shown ..."""
+    capped: bool
+    """... and more than was counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ async def _serve(bound: socket.socket, keys: Tokens, config: Config, files: File
     bell = Bell(str(config.state_path("")))
     queue = await open_queue(config.queue_store, journal=journal, on_commit=bell.ring)
     sight = Sight(queue, config, files.routes)
-    app = build(sight, Deeds(queue, config, files.routes, journal), keys)
+    app = build(sight, Deeds(queue, config, files.routes, journal, sight.forget), keys)
     place = guard.place(config.admin.listen, config.admin.hosts)
     running = server(guard.Guard(app, keys, place, journal))
     task = asyncio.create_task(running.serve([bound]))

@@ -1,6 +1,6 @@
 """sight: what is so now, as values: for the pages, for the API, for /metrics.
 
-    status     everything at a glance; read once in two seconds, however many look at it
+    status     everything at a glance; read at most every two seconds, however many look at it
     waiting    messages of the queue, a page at a time, of one next hop or state
     message    one of them, wherever it lies, with its header block and its life
     mine       what waits for one domain, for its owner: not from whom, nor what
@@ -11,7 +11,8 @@ What it gives is facts.py's.
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from backupmx import __version__
 from backupmx.config import Config
@@ -49,6 +50,8 @@ from backupmx.queue.sqlite import SqliteQueue
 from backupmx.recipients.store import StoreTrouble
 from backupmx.route.routes import Routes
 
+T = TypeVar("T")
+
 _FRESH = 2.0
 _WEEK = 7 * 86400.0
 _WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
@@ -65,16 +68,28 @@ class Sight:
     def __init__(self, queue: SqliteQueue, config: Config, routes: Routes) -> None:
         self.queue, self.config, self.routes = queue, config, routes
         self._lock = asyncio.Lock()
-        self._last: Status | None = None
-        self._looked = float("-inf")
+        self._last: dict[str, tuple[float, Any]] = {}
+        """What was asked for -> until when its answer will do, and the answer."""
 
     async def status(self) -> Status:
         """Raises QueueTrouble."""
+        return await self._lately("", self._status)
+
+    def forget(self) -> None:
+        """Something was done: the next look is a new one."""
+        self._last.clear()
+
+    async def _lately(self, what: str, look: Callable[[], Awaitable[T]]) -> T:
+        """One look at a time, and what took long is remembered longer: who asks often costs a tenth of a core."""
         async with self._lock:
-            if self._last is None or time.monotonic() - self._looked >= _FRESH:
-                self._last = await self._status()
-                self._looked = time.monotonic()
-            return self._last
+            began = time.monotonic()
+            until, found = self._last.get(what, (0.0, None))
+            if began >= until:
+                found = await look()
+                now = time.monotonic()
+                self._last = {one: kept for one, kept in self._last.items() if now < kept[0]}
+                self._last[what] = now + max(_FRESH, 10 * (now - began)), found
+            return cast(T, found)
 
     async def _status(self) -> Status:
         now, config, queue = time.time(), self.config, self.queue
@@ -153,11 +168,14 @@ class Sight:
         """Messages by queue id, Message-ID, sender or recipient.  Raises QueueTrouble."""
         return [trace(life) for life in await self.queue.trace(word, _LIVES)]
 
-    async def mine(self, domain: str, limit: int = 200) -> Mine:
+    async def mine(self, domain: str) -> Mine:
         """For its owner.  Raises QueueTrouble."""
+        return await self._lately(domain, lambda: self._mine(domain))
+
+    async def _mine(self, domain: str, limit: int = 200) -> Mine:
         hops, own = await self.queue.hop_states(), list[Own]()
         counts: dict[str, dict[State, list[float]]] = {self.routes.next_hop(f"postmaster@{domain}"): {}}
-        after, more = "", False
+        after, capped = "", False
         for _ in range(_MOST_PAGES):
             page = await self.queue.waiting(after=after, limit=_PAGE)
             for entry in page:
@@ -166,13 +184,13 @@ class Sight:
                         counts.setdefault(r.next_hop, {}).setdefault(r.state, []).append(entry.arrived)
                         why, when = why_and_when(entry, r, hops)
                         own.append(Own(int(entry.arrived), entry.size, r.address, str(r.state), why, int(when)))
-            after, more = (page[-1].id, True) if page else ("", False)
+            after, capped = (page[-1].id, True) if page else ("", False)
             if not page:
                 break
         totals = [Total(hop, s, len(at), min(at)) for hop, by in counts.items() for s, at in by.items()]
         primaries = tuple(next_hop(hop, hops.get(hop), totals) for hop in counts)
         paused = any(one.domain == domain for one in await self.queue.paused())
-        return Mine(domain, int(time.time()), primaries, paused, tuple(own[:limit]), more or len(own) > limit)
+        return Mine(domain, int(time.time()), primaries, paused, tuple(own[:limit]), capped or len(own) > limit, capped)
 
 
 def next_hop(hop: str, state: HopState | None, totals: Sequence[Total]) -> NextHop:

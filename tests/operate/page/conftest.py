@@ -62,6 +62,7 @@ async def page(desk: Desk) -> AsyncIterator[Page]:
     queue = await open_queue(config.queue_store)
     routes, keys = read_routes(config), Tokens(config.state_path(FILE))
     keys.issue(OPERATOR), keys.issue(METRICS)
-    app = build(Sight(queue, config, routes), Deeds(queue, config, routes, journal), keys)
+    sight = Sight(queue, config, routes)
+    app = build(sight, Deeds(queue, config, routes, journal, sight.forget), keys)
     yield Page(config, queue, Guard(app, keys, guard.place(HOST, ["mx2.example.net"]), journal), keys, log)
     await queue.close()

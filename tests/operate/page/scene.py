@@ -143,7 +143,8 @@ async def night(folder: Path, *, quiet: bool = False) -> AsyncIterator[Night]:
     else:
         await asyncio.to_thread(_count, config, now)
     journal, port = Journal(sink=lambda line: None), free_port()
-    app = build(Sight(queue, config, routes), Deeds(queue, config, routes, journal), keys)
+    sight = Sight(queue, config, routes)
+    app = build(sight, Deeds(queue, config, routes, journal, sight.forget), keys)
     server = listen.server(Guard(app, keys, guard.place(f"127.0.0.1:{port}", ()), journal))
     bound = listen.bind(f"127.0.0.1:{port}", "0660")
     task = asyncio.create_task(server.serve([bound]))

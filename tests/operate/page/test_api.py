@@ -120,6 +120,16 @@ async def test_a_group(page: Page) -> None:
     assert [r.address for e in await page.queue.waiting() for r in e.recipients] == ["b@example.jp"]
 
 
+async def test_what_was_done_is_seen_at_once(page: Page) -> None:
+    """The overview is remembered for a moment, but not past a deed."""
+    await page.queue.put(one := entry("anna@example.jp"))
+    async with page.client() as client:
+        before = (await client.get("/api/status")).json()["next_hops"][0]
+        await client.post(f"/api/messages/{one.id}/hold", json={})
+        after = (await client.get("/api/status")).json()["next_hops"][0]
+    assert [(hop["queued"], hop["held"]) for hop in (before, after)] == [(1, 0), (0, 1)]
+
+
 async def test_domains(page: Page) -> None:
     """Pause and resume are for our domains; a flush wants an appliance that runs."""
     await page.queue.put(entry("anna@example.jp"))
