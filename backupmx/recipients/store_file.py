@@ -1,4 +1,4 @@
-"""store_file: recipients.db as a file: opened, made, and set aside when it is damaged.
+"""store_file: recipients.db as a file: opened, made, and set aside when it is damaged, as clients.db is.
 
     open_or_make ─► the connection, and which file that is
     set_aside    ─► recipients.db.damaged; for the lists and words in it there are others to ask

@@ -174,6 +174,65 @@ def test_verify(serve: Serve, picky: Primary, directory: int) -> None:
     no_notices(mx)
 
 
+PLACES = ("known@example.jp", "gone@example.jp", "new@example.jp", "x@example.jp",
+          "known@example.net", "new@example.net", "x@example.net", "any@sub.example.jp")  # fmt: skip
+LISTS = (TAKEN, TAKEN, NOBODY, NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("mode", "taught"),
+    [("accept", (TAKEN, LATER, LATER, TAKEN)), ("defer", (LATER,) * 4), ("verify", (TAKEN, LATER, LATER, TAKEN))],
+)
+def test_flapping(serve: Serve, picky: Primary, directory: int, mode: str, taught: tuple[str, ...]) -> None:
+    """A primary that answers now and then is down for whoever knocks: nobody is sent there, or asked for."""
+    mx = start(serve, picky, directory, mode)
+    becomes(mx, "up")
+    replies(mx, "known@example.net", "x@example.net", "one@sub.example.jp")
+    mx.config.write_text(mx.config.read_text().replace("up_after = 2", "up_after = 100"))
+    mx.reload()
+    picky.stop()
+    becomes(mx, "down")
+    picky.start()
+    mx.logged("answers again after")
+    asked = picky.log.count("from=<> to=")
+    said(mx, dict(zip(PLACES, LISTS + taught, strict=True)))
+    assert picky.log.count("from=<> to=") == asked
+    no_notices(mx)
+
+
+ANSWERS = {one: "slow_yes" if reply == "OK" else "slow_no" for one, reply in REPLIES.items()} | {
+    "gone@example.jp": "slow_no"
+}
+SLOWLY = {
+    "smtpd_restriction_classes": "slow_yes slow_no", "slow_yes": "sleep 3, permit",
+    "slow_no": "sleep 3, check_recipient_access static:{550 5.1.1 User unknown}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "first", "then"),
+    [
+        ("accept", (*LISTS, LATER, LATER, LATER, LATER), (*LISTS, TAKEN, TAKEN, NOBODY, TAKEN)),
+        ("defer", (PLEASE, PLEASE, NOBODY, NOBODY, *[PLEASE] * 4), (PLEASE, PLEASE, NOBODY, NOBODY, *[PLEASE] * 4)),
+        ("verify", (*LISTS, LATER, LATER, LATER, LATER), (TAKEN, NOBODY, NOBODY, NOBODY, TAKEN, TAKEN, NOBODY, TAKEN)),
+    ],
+)
+def test_a_primary_that_is_slow(
+    serve: Serve, directory: int, mode: str, first: tuple[str, ...], then: tuple[str, ...]
+) -> None:
+    """It takes three seconds, a client waits one: it is put off, or lists count, until the answer is here."""
+    with real_primary(replies=ANSWERS, **SLOWLY) as slow:
+        mx = start(serve, slow, directory, mode)
+        becomes(mx, "up")
+        said(mx, dict(zip(PLACES, first, strict=True)))
+        asked = [to for to, reply in zip(PLACES, first, strict=True) if reply == LATER]
+        for to in [*asked, *(PLACES[:2] if mode == "verify" else ())]:
+            mx.logged(rf"verify: to=<{to}>, .*status=(?:deliverable|unknown|undeliverable)")
+        time.sleep(0.5)  # the log has it before the store
+        said(mx, dict(zip(PLACES, then, strict=True)))
+        no_notices(mx)
+
+
 def test_reload(serve: Serve, picky: Primary) -> None:
     """SIGHUP reads lists, map and modes anew; a wrong file keeps the old ones, loudly, and status says so."""
     relay = {"transport_map": "transport.map", "relay_recipients": "people", "relay_domains": list(DOMAINS)}

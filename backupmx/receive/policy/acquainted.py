@@ -9,7 +9,8 @@ all workers and over restarts; of more than MOST the oldest go.
 
 Trouble
     The file cannot be read or written: told once a minute; who is not known
-    waits again, that is all.  A file that is no database is replaced.
+    waits again, that is all.  A file that is no database, or turns out to be
+    damaged, is set aside and a new one begun.
 
 Why SQLite?  Workers share it without a server, a reader never waits, and
 kill -9 leaves it whole.  It is no mail: what a power cut takes waits once more.
@@ -26,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backupmx.journal import Journal
+from backupmx.recipients import store_file
 
 FILE = "clients.db"
 KEPT = 7 * 86400.0
@@ -33,6 +35,7 @@ MOST = 200_000
 _FRESH = 86400.0
 """Who was here within a day is not written down again."""
 _EVERY = 5.0
+_LOOK_EVERY = 60.0
 _MOST_AT_ONCE = 5000
 _SOON, _PATIENCE = 0.05, 5.0
 """Seconds for a lock: on the loop, where everybody waits meanwhile, and in a thread."""
@@ -56,6 +59,8 @@ class Acquainted:
         self._clock = clock
         self._most = most
         self._reader: sqlite3.Connection | None = None
+        self._file = 0
+        self._looked = 0.0
         self._met: dict[str, float] = {}
         """Not written yet."""
 
@@ -65,6 +70,11 @@ class Acquainted:
         if client in self._met:
             return True
         try:
+            if self._reader is not None and now - self._looked >= _LOOK_EVERY:
+                self._looked = now
+                if store_file.number(self._path) != self._file:  # another worker set a damaged one aside
+                    self._reader.close()
+                    self._reader = None
             if self._reader is None:
                 self._reader = self._connect(_SOON)
             row = self._reader.execute("SELECT at FROM met WHERE client = ?", (client,)).fetchone()
@@ -98,6 +108,7 @@ class Acquainted:
                 self._write(db, met)
         except (sqlite3.Error, OSError) as error:
             trouble = f"{self._path}: {error}"
+            self._replace(error)
         for client in met:  # also after trouble: memory is bounded
             self._met.pop(client, None)
         return trouble
@@ -123,14 +134,22 @@ class Acquainted:
         db.execute("COMMIT")
 
     def _connect(self, patience: float = _PATIENCE) -> sqlite3.Connection:
+        self._file = store_file.number(self._path)
         try:
-            return self._open(patience)
+            db = self._open(patience)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            if not store_file.is_damage(error):
                 raise
-        for name in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
-            name.unlink(missing_ok=True)
-        return self._open(patience)
+            store_file.set_aside(self._path, self._file)
+            db = self._open(patience)
+        self._file = store_file.number(self._path)
+        return db
+
+    def _replace(self, error: Exception) -> None:
+        """What is damaged in the middle opens well, and would be trouble for ever."""
+        if store_file.is_damage(error):
+            with contextlib.suppress(OSError):
+                store_file.set_aside(self._path, self._file)
 
     def _open(self, patience: float) -> sqlite3.Connection:
         if self._path.is_symlink():
@@ -161,4 +180,5 @@ class Acquainted:
             with contextlib.suppress(sqlite3.Error):
                 self._reader.close()
             self._reader = None
+        self._replace(error)
         self._journal.clients_trouble(f"{self._path}: {error}")

@@ -95,3 +95,26 @@ def test_trouble_is_told_once_and_nobody_is_refused(tmp_path: Path, there: bool)
     met.close()
     assert len(lines) == 1
     assert b"clients.db: " in lines[0]
+
+
+def test_damage_in_the_middle(tmp_path: Path) -> None:
+    """A file whose pages turn out to be damaged is trouble once; then who comes is remembered again."""
+    clock, lines = Clock(), list[bytes]()
+    first = acquainted(tmp_path, clock)
+    for n in range(4000):
+        first.meet(f"192.0.{n // 256}.{n % 256}")
+    first.close()
+    path = tmp_path / "clients.db"
+    with path.open("r+b") as file:
+        file.seek(4096 * 2)
+        file.write(b"\xff" * (path.stat().st_size - 4096 * 2))
+    then, other = acquainted(tmp_path, clock, lines), acquainted(tmp_path, clock)
+    assert [one.knows("192.0.2.7") for one in (then, other)] == [False, False]
+    assert b"malformed" in b"".join(lines)
+    then.meet("192.0.2.7")
+    assert then.flush() == ""
+    clock.now += 60
+    assert [one.knows("192.0.2.7") for one in (then, other)] == [True, True]
+    assert (tmp_path / "clients.db.damaged").exists()
+    for one in (then, other):
+        one.close()
