@@ -83,9 +83,13 @@ def recipients(config: Config, known: Known | None, store: Store | None) -> Reci
 async def keep_synced(config: Config, journal: Journal, clock: Callable[[], float] = time.time) -> None:
     """Fetch each source at its times, until cancelled.  One at a time: they are small, and a fetch is a thread."""
     wanted = [source for source in sources(config) if source.every]
+    not_before = dict.fromkeys((source.name for source in wanted), 0.0)
     while wanted:
         for source in wanted:
-            await _in_thread(functools.partial(_fetch_if_due, config, source, journal, clock()))
+            if clock() >= not_before[source.name]:
+                # The store knows when it was tried, unless that cannot be written: then this is the least between two.
+                not_before[source.name] = clock() + min(_AFTER_FAILURE, source.every)
+                await _in_thread(functools.partial(_fetch_if_due, config, source, journal, clock()))
         await asyncio.sleep(_LOOK_EVERY)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from backupmx.config.read import load
 from backupmx.journal import Journal
 from backupmx.operate.sources import keep_synced, store
+from backupmx.recipients.store import StoreTrouble
 from tests.recipients.test_source_command import gone
 
 CONFIG = """
@@ -66,3 +68,27 @@ async def test_a_bug_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("backupmx.operate.sources.sync", broken)
     assert b"ZeroDivisionError" in b"".join(await fetched(tmp_path, "echo a@example.jp"))
+
+
+async def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory is not asked every few seconds because our disk is full."""
+    monkeypatch.setattr("backupmx.operate.sources._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("backupmx.operate.sources._AFTER_FAILURE", 5.0)
+    now = iter(range(10**9))
+    asked: list[float] = []
+
+    def full(*_: object, now: float, **__: object) -> None:
+        asked.append(now)
+        raise StoreTrouble("database or disk is full")
+
+    monkeypatch.setattr("backupmx.operate.sources.sync", full)
+    (tmp_path / "backupmx.toml").write_text(CONFIG.format(script="true"))
+    log: list[bytes] = []
+    journal = Journal(sink=log.append, stamped=False)
+    task = asyncio.create_task(keep_synced(load(tmp_path / "backupmx.toml"), journal, lambda: float(next(now))))
+    while len(asked) < 3:  # noqa: ASYNC110 a thread does it
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert min(later - earlier for earlier, later in pairwise(asked)) >= 5
