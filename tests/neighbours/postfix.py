@@ -51,6 +51,7 @@ discard   unix  - - n - - discard
 virtual   unix  - n n - - virtual
 anvil     unix  - - n - 1 anvil
 tlsmgr    unix  - - n 1000? 1 tlsmgr
+showq     unix  n - n - - showq
 postlog   unix-dgram n - n - 1 postlogd
 """
 

@@ -81,10 +81,16 @@ def as_object(entry: QueuedEntry, hops: Mapping[str, HopState]) -> dict[str, obj
 @command.command("list")
 @config_option
 @json_option
+@click.option("--mailq", "as_mailq", is_flag=True, help="In the shape of Postfix's mailq.")
 @refused.group_options
-def list_(config_file: str | None, as_json: bool, refused: str | None, reason: str | None) -> None:
+def list_(config_file: str | None, as_json: bool, as_mailq: bool, refused: str | None, reason: str | None) -> None:
     """Everything that waits, oldest first; with --refused what primaries refused, by next hop and kind of reason."""
     choice = chosen(refused, reason)
+    if as_mailq:
+        if as_json or choice:
+            raise click.UsageError("--mailq goes with no other shape or choice")
+        _mailq(config_file)
+        return
 
     async def work(queue: SqliteQueue) -> int:
         count = 0
@@ -104,6 +110,22 @@ def list_(config_file: str | None, as_json: bool, refused: str | None, reason: s
         return
     where = "refused" if choice else "in the queue"
     say(f"{count} message{'s' if count != 1 else ''} {where}" if count or choice else "The queue is empty.")
+
+
+def _mailq(config_file: str | None) -> None:
+    from backupmx.operate.cli import mailq
+
+    async def work(queue: SqliteQueue) -> None:
+        count, octets, hops = 0, 0, await queue.hop_states()
+        async for entry in entries(queue.waiting):
+            if not count:
+                say(mailq.HEAD)
+            count, octets = count + 1, octets + entry.size
+            for line in mailq.lines(entry, hops):
+                say(line)
+        say(mailq.foot(octets, count) if count else mailq.EMPTY)
+
+    with_queue(load_home(config_file), work)
 
 
 def _print(entry: QueuedEntry, now: float, hops: Mapping[str, HopState]) -> None:
