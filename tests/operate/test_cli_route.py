@@ -35,7 +35,13 @@ def test_route(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "words"), [("bob@elsewhere.test", "Relay access denied"), ("bob@@example.jp", "bob@@example.jp: ")]
+    ("address", "words"),
+    [
+        ("bob@elsewhere.test", "Relay access denied"),
+        ("bob%elsewhere.test@example.jp", "Relay access denied"),
+        ("elsewhere.test!bob@example.jp", "Relay access denied"),
+        ("bob@@example.jp", "bob@@example.jp: "),
+    ],
 )
 def test_not_ours(config: Path, address: str, words: str) -> None:
     """A stranger's address and one that is none are status 1, with what a client would read."""

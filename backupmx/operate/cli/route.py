@@ -25,7 +25,7 @@ def command(address: str, config_file: str | None, as_json: bool) -> None:
         click.echo(f"{address}: {trouble}", err=True)
         sys.exit(1)
     routes = read_policy(load_config(config_file)).routes
-    ours = routes.is_ours(address)
+    ours = routes.is_ours(address) and not routes.is_routed(address)
     route = routes.route(address)
     if as_json:
         write_json(
