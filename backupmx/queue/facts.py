@@ -4,6 +4,7 @@
     rerouting  "yes" until what waits has been asked of them; a crash leaves it
     warned     the id up to which senders were told that their mail is late: delays.py
     digest     when the last one was put, or might have been
+    drill      the Message-ID of a rehearsal's probe: drill.py
     paused     domains that are accepted and not relayed, each since when (JSON)
 
 They are read with every transaction that puts mail, so there are only a few.

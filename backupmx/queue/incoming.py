@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from backupmx.queue import drill
 from backupmx.queue.commit import Work
 from backupmx.queue.entry import UNROUTED
 from backupmx.queue.facts import ROUTES, facts, paused_of
@@ -35,6 +36,8 @@ def put(db: Connection, new: Sequence[Packed]) -> Sequence[None]:
     """Write entries and recipients, at the end of both tables, and count them."""
     known = facts(db)
     new = [_routed(packed, known.get(ROUTES, "")) for packed in new]
+    if probe := known.get(drill.DRILL):
+        new = [drill.held(packed, probe) for packed in new]
     hops, paused = hop_keys(db, (hop for packed in new for hop, _ in packed.recipients)), paused_of(known)
     (last,) = db.execute("SELECT max(key) FROM entry").fetchone()
     keyed = list(enumerate(new, (last or 0) + 1))

@@ -30,6 +30,7 @@ COMMANDS = {
     "resume": "end a pause",
     "recipients": "who exists, from which list, how old",
     "quarantine": "mail that a rule discarded and policy kept",
+    "rehearse": "a fire drill: does a domain's mail go the whole way?",
     "trace": "a message's life, by queue id, Message-ID, sender or recipient",
     "ledger": "the account of all mail: so many in, so many accounted",
 }
