@@ -83,26 +83,27 @@ def recipients(config: Config, known: Known | None, store: Store | None) -> Reci
 async def keep_synced(config: Config, journal: Journal, clock: Callable[[], float] = time.time) -> None:
     """Fetch each source at its times, until cancelled.  One at a time: they are small, and a fetch is a thread."""
     wanted = [source for source in sources(config) if source.every]
-    not_before = dict.fromkeys((source.name for source in wanted), 0.0)
+    rests_until = 0.0  # the store knows when a source was tried, unless that cannot be written
     while wanted:
         for source in wanted:
-            if clock() >= not_before[source.name]:
-                # The store knows when it was tried, unless that cannot be written: then this is the least between two.
-                not_before[source.name] = clock() + min(_AFTER_FAILURE, source.every)
-                await _in_thread(functools.partial(_fetch_if_due, config, source, journal, clock()))
+            if clock() >= rests_until:
+                due = functools.partial(_fetch_if_due, config, source, journal, clock())
+                if not await _in_thread(due):
+                    rests_until = clock() + _AFTER_FAILURE
         await asyncio.sleep(_LOOK_EVERY)
 
 
-async def _in_thread(work: Callable[[threading.Event], None]) -> None:
+async def _in_thread(work: Callable[[threading.Event], bool]) -> bool:
     """Not in one of asyncio's: a loop waits for them at its end, and a directory that stalls would hold up ours.
 
     `work` hears of it when nobody waits any more, and has a moment to end a program that it runs.
     """
     loop, done, given_up = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    answers: list[bool] = []
 
     def story() -> None:
         try:
-            work(given_up)
+            answers.append(work(given_up))
         finally:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(done.set)
@@ -114,25 +115,27 @@ async def _in_thread(work: Callable[[threading.Event], None]) -> None:
         given_up.set()
         await asyncio.wait([asyncio.ensure_future(done.wait())], timeout=_LAST_MOMENT)
         raise
+    return all(answers)
 
 
-def _fetch_if_due(config: Config, source: Source, journal: Journal, now: float, given_up: threading.Event) -> None:
+def _fetch_if_due(config: Config, source: Source, journal: Journal, now: float, given_up: threading.Event) -> bool:
+    """-> whether the store could be used."""
     try:
         with store(config) as kept:
             state = kept.states().get(source.name)
             wait = source.every if state is None or not state.error else min(_AFTER_FAILURE, source.every)
             if state is not None and state.tried is not None and now - state.tried < wait:
-                return
+                return True
             change = sync(source, kept, max_shrink=config.recipients.max_shrink, now=now, given_up=given_up)
     except (SourceTrouble, StoreTrouble) as trouble:
-        if given_up.is_set():
-            return
-        journal.list_failed(source.name, str(trouble))
-        return
+        if not given_up.is_set():
+            journal.list_failed(source.name, str(trouble))
+        return not isinstance(trouble, StoreTrouble)
     except Exception as error:
         journal.bug(f"fetching {source.name}", error)
-        return
+        return False
     journal.list_synced(source.name, change.after, len(change.added), len(change.removed))
+    return True
 
 
 def tidy(config: Config, now: float) -> None:

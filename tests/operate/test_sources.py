@@ -48,6 +48,26 @@ async def test_fetched(tmp_path: Path) -> None:
         assert list(kept.addresses("people")) == ["a@example.jp"]
 
 
+def _remove(folder: Path) -> None:
+    for file in folder.glob("recipients.db*"):
+        file.unlink(missing_ok=True)
+
+
+async def test_a_store_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lists are there again at the next look."""
+    monkeypatch.setattr("backupmx.operate.sources._LOOK_EVERY", 0.01)
+    (tmp_path / "backupmx.toml").write_text(CONFIG.format(script="echo a@example.jp"))
+    log: list[bytes] = []
+    task = asyncio.create_task(keep_synced(load(tmp_path / "backupmx.toml"), Journal(sink=log.append, stamped=False)))
+    for times in (1, 2):
+        while b"".join(log).count(b"people: 1 addresses") < times:  # noqa: ASYNC110 a thread does it
+            await asyncio.sleep(0.01)
+        _remove(tmp_path)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_not_waited_for(tmp_path: Path) -> None:
     """A stop or a reload ends a program that is being listened to; that is no trouble of the list's."""
     pid = tmp_path / "pid"
