@@ -218,7 +218,8 @@ class Relay:
         """What is due only after so many seconds more is due now."""
         now = self._means.clock()
         if many := await self._means.queue.bring_forward(now + by, now):
-            self._means.journal.warned(f"the clock was set back: {many} recipients that were due later are due now")
+            why = "the clock was set back, or queue.retry_max is shorter now"
+            self._means.journal.warned(f"{many} recipients were due too far ahead and are due now: {why}")
 
     def _probe(self, text: str, tasks: asyncio.TaskGroup) -> None:
         """If its time has come, and not too many are under way: their ends wake us."""
