@@ -5,6 +5,8 @@
                          ▼
     Findings, one for each check that is on; of arc only if there is a chain
 
+A virus that a rule throws away makes the spam check pointless: it is given up.
+
 `run` never raises for what a message or an engine does, and is never late:
 what is not done at the deadline is cancelled and found AWAY ("deadline").
 
@@ -67,18 +69,25 @@ class Checks:
         self._spf, self._dkim, self._dmarc, self._arc = spf, dkim, dmarc, arc
         self._journal = journal
 
-    async def run(self, mail: Mail) -> Findings:
-        """What every check that is on says of it."""
+    async def run(self, mail: Mail, settles: Callable[[Finding], bool] | None = None) -> Findings:
+        """What every check that is on says of it.
+
+        `settles`: whether a virus that was found is the end of the message whatever else is said; then nobody
+        waits for the spam check, which is the dear one.
+        """
         tasks = self._started(mail)
         if not tasks:
             return Findings()
+        spared: set[str] = set()
+        if settles and "spam" in tasks and "virus" in tasks:
+            tasks["virus"].add_done_callback(partial(_spare, tasks["spam"], settles, spared))
         try:
             await asyncio.wait(tasks.values(), timeout=self.settings.deadline)
         finally:
             for task in tasks.values():
                 task.cancel()  # of those that are done this changes nothing
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-        found = [self._outcome(check, task) for check, task in tasks.items()]
+        found = [self._outcome(check, task, check in spared) for check, task in tasks.items()]
         return Findings(tuple(f for f in found if f is not None))
 
     @property
@@ -123,7 +132,9 @@ class Checks:
             self._journal.bug(f"check {check}", error)
             return _none(check, Seen.UNSCANNABLE, f"internal error: {type(error).__name__}")
 
-    def _outcome(self, check: str, task: "asyncio.Task[Finding | None]") -> Finding | None:
+    def _outcome(self, check: str, task: "asyncio.Task[Finding | None]", spared: bool) -> Finding | None:
+        if task.cancelled() and spared:
+            return _none(check, Seen.SKIPPED, "a virus was found, and a rule throws it away")
         if task.cancelled():
             return _none(check, Seen.AWAY, "deadline", self.settings.deadline)
         return task.result()
@@ -198,6 +209,18 @@ def _spam_engine(config: Config) -> SpamEngine | None:
 def _seconds(timeout: float, deadline: float) -> float:
     """An engine's own time ends before the deadline of all: its silence is then its own finding."""
     return min(timeout, deadline * 0.9)
+
+
+def _spare(
+    spam: "asyncio.Task[Finding | None]",
+    settles: Callable[[Finding], bool],
+    spared: set[str],
+    virus: "asyncio.Task[Finding | None]",
+) -> None:
+    """When the virus check is done: is the spam check still worth its time?"""
+    finding = None if virus.cancelled() else virus.result()
+    if finding and finding.seen is Seen.FOUND and settles(finding) and spam.cancel():
+        spared.add("spam")
 
 
 def _some(tasks: dict[str, asyncio.Task[Finding | None]], names: Sequence[str]) -> list[asyncio.Task[Finding | None]]:

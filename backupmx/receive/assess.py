@@ -135,7 +135,12 @@ def _is_long(content: Content, tables: Tables) -> bool:
 async def _check(so_far: Assessed, policy: Policy, journal: Journal) -> Assessed:
     """Steps 3 to 5: ask the engines, put their fields on, show each field to milter_header_checks."""
     mail = so_far.mail
-    findings = await policy.checks.run(mail)
+
+    def settles(virus: Finding) -> bool:
+        """A look ahead at step 5; nothing of it is counted."""
+        return judge_added(virus.fields, policy.tables, so_far.verdict).verdict.ends
+
+    findings = await policy.checks.run(mail, settles)
     for finding in findings:
         journal.found(mail.queue_id, finding.check, finding.engine, finding.seen, finding.detail, finding.seconds)
     added = judge_added(fields(findings, policy.hostname), policy.tables, so_far.verdict)

@@ -27,6 +27,7 @@ from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Message, canonical
 from backupmx.net.dns import Answer, DNSTrouble, Resolver
 from tests.check.conftest import Key
+from tests.check.faults import engine, hangs
 from tests.check.messages import EICAR, GTUBE, MIXED, attached, mail
 from tests.check.signing import sealed, signed
 from tests.neighbours.unbound import free_port
@@ -180,6 +181,20 @@ async def test_deadline() -> None:
         ("spam", Seen.CLEAN, "score 1.0 of 17.0: none"),
     ]
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_a_virus_that_is_thrown_away_spares_the_spam_check(tmp_path: Path, settled: bool) -> None:
+    """Nobody waits for a score that no rule will see; one that a rule may want is waited for."""
+    async with engine(tmp_path, hangs) as address:
+        text = f'[checks]\ndeadline = "{60 if settled else 0.5}s"\n[checks.virus]\nengine = "yara"\n'
+        text += f'[checks.spam]\nengine = "spamd"\naddress = "{address}"\n'
+        checks = build(configuration(text), NoDns(), silent())
+        findings = await checks.run(
+            mail(EICAR), lambda virus: settled and virus.fields[1].startswith(b"X-Virus-Status: Yes")
+        )
+    seen = {finding.check: finding.seen for finding in findings}
+    assert (seen["virus"], seen["spam"] is Seen.SKIPPED) == (Seen.FOUND, settled)
 
 
 async def test_deadline_of_authentication() -> None:
