@@ -24,7 +24,7 @@ event that says that it is whole again clears it.
 import traceback
 from collections.abc import Sequence
 
-from backupmx.logbook import CHECKS, DELIVERIES, EVENTS, LABELS, RULE_HITS, VERDICTS, Alarm, Key, Logbook
+from backupmx.logbook import CHECK_TIME, CHECKS, DELIVERIES, EVENTS, LABELS, RULE_HITS, VERDICTS, Alarm, Key, Logbook
 from backupmx.mail.envelope import Client, Envelope, Tls
 from backupmx.mail.reply import Reply
 
@@ -187,6 +187,7 @@ class Journal(Logbook):
     def found(self, queue_id: str, check: str, engine: str, seen: str, detail: str, seconds: float) -> None:
         """What one check saw."""
         self._labelled[CHECKS, check, engine, str(seen)] += 1
+        self._labelled[CHECK_TIME, check, engine] += round(seconds * 1000)
         line = f"{queue_id}: check: {check}={seen} engine={engine} ({detail}) {seconds * 1000:.0f}ms"
         self._write("found", "cleanup", line, queue_id=queue_id, check=check, engine=engine, seen=seen, detail=detail)
 

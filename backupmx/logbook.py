@@ -33,12 +33,14 @@ _QUIET_SECONDS = 60.0
 EVENTS: Final = "backupmx_events_total"
 VERDICTS: Final = "backupmx_verdicts_total"
 CHECKS: Final = "backupmx_checks_total"
+CHECK_TIME: Final = "backupmx_check_milliseconds_total"
 DELIVERIES: Final = "backupmx_deliveries_total"
 RULE_HITS: Final = "backupmx_rule_hits_total"
 LABELS: Final[dict[str, tuple[str, ...]]] = {
     EVENTS: ("event",),
     VERDICTS: ("fate",),
     CHECKS: ("check", "engine", "seen"),
+    CHECK_TIME: ("check", "engine"),
     DELIVERIES: ("state",),
     RULE_HITS: ("table", "line", "rule"),
 }

@@ -3,6 +3,7 @@
     tally.read ─► exposition ─► `backupmx metrics`, for node_exporter's textfile collector
 
     backupmx_rule_hits_total{table,line,rule}    and the other counts, as they are named in logbook.py
+    backupmx_check_seconds_total{check,engine}   by the count of backupmx_checks_total: the latency of an engine
     backupmx_alarm{key}                          1 while it stands
     backupmx_engine_up{engine}                   0 while it is away
 
@@ -14,13 +15,15 @@ from collections.abc import Iterator, Sequence
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from backupmx.logbook import LABELS
+from backupmx.logbook import CHECK_TIME, LABELS
 from backupmx.operate.tally import Tally
 
+_SECONDS = "backupmx_check_seconds_total"
 _MEANING = {
     "backupmx_events_total": "Events of the log, by name.",
     "backupmx_verdicts_total": "Messages, by their fate.",
     "backupmx_checks_total": "What the checks saw.",
+    CHECK_TIME: "How long the checks took, all together.",
     "backupmx_deliveries_total": "Recipients that were tried, by what became of them.",
     "backupmx_rule_hits_total": "Headers and body lines that a rule matched.",
 }
@@ -34,9 +37,10 @@ class _Collector:
 
     def collect(self) -> Iterator[Metric]:
         for name, labels in LABELS.items():
-            family = CounterMetricFamily(name, _MEANING[name], labels=labels)
+            shown, scale = (_SECONDS, 1000) if name == CHECK_TIME else (name, 1)  # Prometheus counts in seconds
+            family = CounterMetricFamily(shown, _MEANING[name], labels=labels)
             for count in self._tally.named(name):
-                family.add_metric([str(count.labels[label]) for label in labels], count.value)
+                family.add_metric([str(count.labels[label]) for label in labels], count.value / scale)
             yield family
         yield _gauge(
             "backupmx_alarm", "What is wrong now; 1 while it is.", "key",

@@ -37,7 +37,15 @@ def test_alarms_and_engines() -> None:
     }
 
 
+def test_how_long_an_engine_takes() -> None:
+    """What the checks took, in seconds."""
+    labels = {"check": "virus", "engine": "clamd"}
+    tally = Tally(1.0, (Count("backupmx_check_milliseconds_total", labels, 1250, 1.0, 2.0),))
+    assert samples(tally) == {"backupmx_check_seconds_total": [(labels, 1.25)]}
+
+
 def test_every_count_is_explained() -> None:
     """Each of the names has its HELP and TYPE, also before anything was counted."""
     text = exposition(Tally()).decode()
-    assert [name for name in LABELS if f"# TYPE {name} counter" not in text or f"# HELP {name} " not in text] == []
+    names = [name.replace("milliseconds", "seconds") for name in LABELS]
+    assert [name for name in names if f"# TYPE {name} counter" not in text or f"# HELP {name} " not in text] == []

@@ -117,7 +117,7 @@ class Guard:
         scope["visitor"] = visitor = self._visitor(headers)
         if path not in _OPEN and not path.startswith("/static/"):
             if visitor is None:
-                return _who_are_you(path, method), _again(b"")
+                return _who_are_you(path, method, "hx-request" in headers), _again(b"")
             self._allow(visitor, path, method, headers, scope["form"])
         return None, _again(body)
 
@@ -206,8 +206,10 @@ def _again(body: bytes) -> Receive:
     return receive
 
 
-def _who_are_you(path: str, method: str) -> Response:
-    """People are shown the login, programs told how to come in."""
+def _who_are_you(path: str, method: str, refreshes: bool) -> Response:
+    """People are shown the login, programs told how to come in; a page that refreshes itself becomes the login."""
+    if refreshes:
+        return PlainTextResponse("Sign in again\n", 401, {"hx-redirect": "/login"})
     if path.startswith("/api/") or path == "/metrics" or method not in _SAFE:
         return PlainTextResponse("A token is wanted\n", 401, {"www-authenticate": 'Bearer realm="backupmx"'})
     return RedirectResponse("/login", 303)

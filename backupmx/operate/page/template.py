@@ -48,6 +48,7 @@ _environment = Environment(
 _environment.filters |= {
     "since": _since, "until": _until, "moment": moment, "size": size, "many": many, "host": host,
     "n": "{:,}".format, "lines": _lines,
+    "clock": lambda seconds: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)),
 }  # fmt: skip
 
 

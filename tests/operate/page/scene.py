@@ -59,6 +59,7 @@ class Night:
     address: str
     token: str
     queue: SqliteQueue
+    folder: Path
     ids: dict[str, str]
 
 
@@ -148,7 +149,7 @@ async def night(folder: Path, *, quiet: bool = False) -> AsyncIterator[Night]:
     server = listen.server(Guard(app, keys, guard.place(f"127.0.0.1:{port}", ()), journal))
     bound = listen.bind(f"127.0.0.1:{port}", "0660")
     task = asyncio.create_task(server.serve([bound]))
-    yield Night(f"http://127.0.0.1:{port}", keys.issue(OPERATOR), queue, ids)
+    yield Night(f"http://127.0.0.1:{port}", keys.issue(OPERATOR), queue, folder, ids)
     server.should_exit = True
     await task
     bound.close()

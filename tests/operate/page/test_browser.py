@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backupmx.operate.page.tokens import FILE, OPERATOR, Tokens
 from backupmx.queue.entry import State
 
 pytestmark = [
@@ -29,6 +30,7 @@ PATHS = [
     "/trace",
     "/message/{waiting}",
     "/message/{virus}",
+    "/message/{two}",
 ]
 
 
@@ -167,6 +169,24 @@ async def test_it_keeps_itself_up_to_date(seen: Seen) -> None:
     await seen.page.get_by_text("35 recipients wait").wait_for(timeout=40_000)
     assert await seen.page.get_by_role("button", name="Resume").is_visible()
     assert seen.complaints == []
+
+
+async def test_a_session_that_is_over(seen: Seen) -> None:
+    """A page that refreshes itself shows the login then, not an old state and not nothing."""
+    Tokens(seen.scene.folder / "state" / FILE).issue(OPERATOR, new=True)
+    await seen.page.wait_for_url("**/login", timeout=40_000)
+
+
+async def test_one_of_several_recipients(seen: Seen) -> None:
+    """A deed may be for one of them."""
+    await seen.go("/message/{two}")
+    await seen.page.locator("summary", has_text="Hold").click()
+    form = seen.page.locator("form", has=seen.page.get_by_role("button", name="Hold"))
+    await form.get_by_label("For").select_option("bob@example.jp")
+    await form.get_by_role("button", name="Hold").click()
+    await seen.page.wait_for_url("**done=hold&many=1")
+    (entry,) = await seen.scene.queue.waiting(id=seen.scene.ids["two"])
+    assert [r.state for r in entry.recipients] == [State.HELD, State.QUEUED]
 
 
 async def test_without_javascript(tmp_path: Path) -> None:

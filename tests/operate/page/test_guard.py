@@ -30,6 +30,13 @@ async def test_without_the_token(page: Page, token: str) -> None:
     assert set(done.values()) == {401}
 
 
+async def test_a_page_that_refreshes_itself(page: Page) -> None:
+    """Without a session it is sent to the login, instead of being replaced by nothing."""
+    async with page.client("", **{"hx-request": "true"}) as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/login")
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8025", "127.0.0.1", "", "127.0.0.1:8025.evil.example"])
 async def test_another_name(page: Page, host: str) -> None:
     """DNS rebinding: a page of another site that resolves to us is told nothing, not even with our token."""
