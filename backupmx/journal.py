@@ -60,11 +60,10 @@ class Journal(Logbook):
         line = f"timeout after {after} from {client} [smtp.timeout={limit:g}s]"
         self._write("timed_out", "smtpd", line, client=str(client), after=after, limit=limit)
 
-    def too_many_errors(self, client: Client, after: str) -> None:
+    def too_many_errors(self, client: Client, after: str, limit: int) -> None:
         """A client went beyond the limit of errors (Postfix smtpd_hard_error_limit) and was disconnected."""
-        self._write(
-            "too_many_errors", "smtpd", f"too many errors after {after} from {client}", client=str(client), after=after
-        )
+        line = f"too many errors after {after} from {client} [hard_error_limit={limit}]"
+        self._write("too_many_errors", "smtpd", line, client=str(client), after=after, limit=limit)
 
     def proxied(self, proxy: str, client: str, how: str) -> None:
         """A proxy named the client for whom it speaks; `how`: PROXY or XCLIENT.  What follows is that client's."""

@@ -12,6 +12,7 @@ Trouble
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backupmx.mail.address import Malformed, parse_path
@@ -191,3 +192,12 @@ def _good_orcpt(value: str) -> bool:
 
 def _unsupported(parameter: str) -> Reply:
     return Reply(555, "5.5.4", f"Unsupported option: {parameter[:100]}")
+
+
+def account(said: Mapping[str, int], refused: Mapping[str, int]) -> str:
+    """Verbs and how often they were said, and refused, as Postfix counts: "ehlo=1 rcpt=1/2 quit=1 commands=3/4"."""
+    if not refused:
+        return " ".join([f"{verb.lower()}={n}" for verb, n in said.items()] + [f"commands={sum(said.values())}"])
+    parts = [(verb.lower(), n, refused.get(verb, 0)) for verb, n in said.items()]
+    parts.append(("commands", sum(said.values()), sum(refused.values())))
+    return " ".join(f"{verb}={n - bad}/{n}" if bad else f"{verb}={n}" for verb, n, bad in parts)

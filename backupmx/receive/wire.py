@@ -236,7 +236,7 @@ class Wire(SMTP, ABC):
             journal.connected(self.client)
         if lost:
             journal.lost(self.client, self._verb)
-        journal.disconnected(self.client, self._account())
+        journal.disconnected(self.client, command.account(self._said, self._refused))
 
     # Endings
 
@@ -387,7 +387,7 @@ class Wire(SMTP, ABC):
             return reply
         if self.errors > settings.hard_error_limit:
             self.parting = True
-            self.service.journal.too_many_errors(self.client, self._verb)
+            self.service.journal.too_many_errors(self.client, self._verb, settings.hard_error_limit)
             return reply + line(self.named_reply(421, "4.7.0", "Error: too many errors"))
         spared = not settings.error_delay or self.client.address in self.service.spared
         if spared or self.errors < settings.soft_error_limit:
@@ -458,6 +458,7 @@ class Wire(SMTP, ABC):
         the handshake: reading stops here, and start_tls changes the protocol before it waits.
         """
         before, self._buffer = self.transport, b""
+        began, patience = self.loop.time(), self.service.settings.handshake_timeout
         if before is None:
             return None
         before.pause_reading()
@@ -465,30 +466,26 @@ class Wire(SMTP, ABC):
         try:
             secured = await self.loop.start_tls(
                 before, self, context, server_side=True,
-                ssl_handshake_timeout=self.service.settings.handshake_timeout,
+                ssl_handshake_timeout=patience,
             )  # fmt: skip
         except OSError as error:
-            self.service.journal.tls_failed(self.client, getattr(error, "reason", None) or type(error).__name__)
+            why = getattr(error, "reason", None) or type(error).__name__
+            if self.loop.time() - began >= patience:
+                why = f"it did not end in time [handshake_timeout={patience:g}s]"
+            self.service.journal.tls_failed(self.client, why)
             secured = None
         if secured is None or self.transport is None:
             before.abort()
             self.parting = True
             self.connection_lost(None)
             return None
+        if not before.is_closing():  # `data_received` may have stopped it: it knew of no other
+            before.resume_reading()
         self.transport = secured  # what is in the buffer now came encrypted, with the end of the handshake
         self.session = self._create_session()
         negotiated = secured.get_extra_info("ssl_object")
         name, version, bits = negotiated.cipher()
         return Tls(negotiated.version() or version, name, bits, bool(negotiated.session_reused))
-
-    def _account(self) -> str:
-        """What was said, as Postfix counts it: "ehlo=1 mail=1 rcpt=1/2 quit=1 commands=4/5"."""
-        said, refused = self._said, self._refused
-        if not refused:
-            return " ".join([f"{verb.lower()}={n}" for verb, n in said.items()] + [f"commands={sum(said.values())}"])
-        parts = [(verb.lower(), n, refused.get(verb, 0)) for verb, n in said.items()]
-        parts.append(("commands", sum(said.values()), sum(refused.values())))
-        return " ".join(f"{verb}={n - bad}/{n}" if bad else f"{verb}={n}" for verb, n, bad in parts)
 
 
 def line(reply: Reply) -> bytes:

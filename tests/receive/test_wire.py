@@ -379,7 +379,7 @@ async def test_too_many_errors_are_told() -> None:
         assert await talk.say("X", "Y", "VRFY") == "501 5.5.4 Syntax: VRFY address [SMTPUTF8]"
         assert await talk.reply() == "421 4.7.0 mx2.example.net Error: too many errors"
         await talk.close()
-    assert "too many errors after VRFY from unknown[127.0.0.1]" in door.lines
+    assert "too many errors after VRFY from unknown[127.0.0.1] [hard_error_limit=2]" in door.lines
 
 
 async def test_who_connects_is_told() -> None:
