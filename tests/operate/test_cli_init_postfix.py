@@ -100,3 +100,18 @@ def test_values_cannot_leave_their_line(tmp_path: Path) -> None:
     result = init(tmp_path / "ours", folder)
     assert "\x1b" not in result.output
     assert load(tmp_path / "ours" / "backupmx.toml").hostname == "mx2.example.net"
+
+
+def test_what_only_looks_like_a_file(tmp_path: Path) -> None:
+    """A pipe, a device, the kernel's log among the tables: each is said, and nothing waits for them."""
+    folder = tmp_path / "postfix"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "main.cf").write_text(
+        "myhostname = mx2.example.net\nrelay_domains = $mydomain\n"
+        f"transport_maps = hash:{folder}/pipe, hash:/dev/zero, hash:/proc/kmsg, hash:\nheader_checks = $header_checks\n"
+    )
+    result = init(tmp_path / "ours", folder)
+    assert result.output.count("cannot be read") == 4
+    assert "header_checks is empty" not in result.output
+    assert load(tmp_path / "ours" / "backupmx.toml").relay.relay_domains == ("example.net",)

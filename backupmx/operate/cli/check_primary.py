@@ -29,8 +29,14 @@ def command(domains: tuple[str, ...], spf_sender: str | None, config_file: str |
 
     Without DOMAIN all of ours.  Run it on the secondary itself: what counts is the address we come from.
     """
+    from backupmx.mail.address import Malformed, check
     from backupmx.operate.policy import read_policy
 
+    if spf_sender:
+        try:
+            check(spf_sender)
+        except Malformed as trouble:
+            raise click.UsageError(f"--spf-sender {spf_sender}: {trouble}") from None
     config = load_config(config_file)
     wanted = [folded(domain) for domain in domains]
     require_ours(config, wanted)

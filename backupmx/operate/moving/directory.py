@@ -34,7 +34,9 @@ def take(found: Translation, main: Main, parameter: str, table: Spec, read: Read
     name = f"ldap-{count + 1}"
     section = _section(name, get)
     if get["bind_pw"] and get["bind"] != "no":
-        found.copies.append(Copy(f"{name}.password", get["bind_pw"].encode() + b"\n", secret=True))
+        found.copies.append(
+            Copy(f"{name}.password", get["bind_pw"].encode("utf-8", "surrogateescape") + b"\n", secret=True)
+        )
         section["password_file"] = f"{name}.password"
     found.sections.append(("recipients.source", section, f"from {table}; wants the extra backupmx[ldap]"))
     why = "the whole list is fetched once an hour, so that it is known while the directory is away; try recipients diff"

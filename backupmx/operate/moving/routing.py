@@ -48,6 +48,8 @@ def _relay_domains(found: Translation, main: Main, read: Read, content: bytes) -
     domains: list[str] = []
     for word in words:
         domains += _domains(found, tables.spec(word), read)
+    if not domains:
+        return  # said already: none of it can be read
     if set(domains) == set(_of(content)):
         found.say(Fate.TAKEN, "relay_domains", "relay.relay_domains = [], those of transport.map")
         return

@@ -76,7 +76,8 @@ def _who(found: Translation, main: Main, here: str) -> None:
         )
     else:
         why = "main.cf has no whole name: write the one that the MX records have"
-        found.take("hostname", f"{name or here.partition('.')[0] or 'mx2'}.example.net", "CHANGE this", why)
+        found.take("hostname", f"{name or here.partition('.')[0] or 'mx2'}.example.net", "myhostname", why)
+        found.origins["hostname"] = "CHANGE this"
     found.settings |= {"state_dir": "/var/spool/backupmx", "user": "backupmx"}
     helo = tables.value(found, main, "smtp_helo_name") if "smtp_helo_name" in main else ""
     if helo and helo != found.settings["hostname"]:
@@ -191,7 +192,8 @@ def _rules(found: Translation, main: Main, read: Read) -> None:
             continue
         named = tables.specs(tables.words(found, main, name))
         if not named:
-            found.take(f"rules.{name}", "", f"{name} is empty")
+            if not main.raw(name):  # else what is wrong with it was said
+                found.take(f"rules.{name}", "", f"{name} is empty")
             continue
         if not (kind := tables.one_kind(named, ("pcre", "regexp"))):
             found.leave(f"{name} = {', '.join(map(str, named))}", "one file, pcre: or regexp:; join them")

@@ -53,7 +53,12 @@ class Translation:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Comment lines under a section: what to write instead."""
     copies: list[Copy] = field(default_factory=list)
-    remarks: list[Remark] = field(default_factory=list)
+    _remarks: dict[Remark, None] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """In the order they were made, each once."""
+        return tuple(self._remarks)
 
     def take(self, key: str, value: Value, postfix: str, why: str = "") -> None:
         """A setting of ours from one of Postfix'.  With `why` it is a changed one."""
@@ -62,8 +67,7 @@ class Translation:
         self.say(Fate.CHANGED if why else Fate.TAKEN, postfix, key, why)
 
     def say(self, fate: Fate, postfix: str, ours: str = "", why: str = "") -> None:
-        if (remark := Remark(fate, postfix, ours, why)) not in self.remarks:
-            self.remarks.append(remark)
+        self._remarks[Remark(fate, postfix, ours, why)] = None
 
     def leave(self, postfix: str, why: str) -> None:
         """It has no counterpart."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backupmx.operate.moving.postfix_cf import DEFAULTS, Main, Service, parse_main, parse_master
+from backupmx.operate.moving.postfix_cf import DEFAULTS, CfTrouble, Main, Service, parse_main, parse_master
 from backupmx.operate.moving.translation import Copy, Translation, configuration
 
 _LARGEST = 256 << 20
@@ -27,10 +27,12 @@ class Folder:
     def main(self, here: str) -> Main:
         """main.cf.  `here`: this machine's name.  Raises OSError."""
         text = self._read(self.path / "main.cf").decode("utf-8", "surrogateescape")
-        domain = here.partition(".")[2] or "localdomain"
-        return parse_main(
-            text, {**DEFAULTS, "config_directory": str(self.path), "myhostname": here, "mydomain": domain}
-        )
+        own = {**DEFAULTS, "config_directory": str(self.path), "myhostname": here}
+        try:
+            name = parse_main(text, own).get("myhostname")
+        except CfTrouble:
+            name = here  # translate says what is wrong with it
+        return parse_main(text, {**own, "mydomain": name.partition(".")[2] or "localdomain"})
 
     def services(self) -> tuple[Service, ...]:
         """master.cf; () without one."""
@@ -59,12 +61,19 @@ class Folder:
         yield self.path / parts[-1] if parts else self.path
 
     def _read(self, path: Path) -> bytes:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        # What only looks like a file (a pipe, /proc/kmsg) must not keep us waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
             raise OSError(errno.EINVAL, "not a file", str(path))
-        if status.st_size > _LARGEST:
-            raise OSError(errno.EFBIG, "too large for a configuration", str(path))
-        return path.read_bytes()
+        with open(descriptor, "rb") as file:
+            try:
+                content: bytes | None = file.read(_LARGEST + 1)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
+        if content is None or len(content) > _LARGEST:
+            raise OSError(errno.EFBIG, "no configuration, or too large for one", str(path))
+        return content
 
 
 def files(translation: Translation, source: Path) -> list[Copy]:
