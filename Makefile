@@ -3,6 +3,8 @@
 # make check   the same without what takes long or needs other programs: before each commit
 # make bench   what we promise beside Postfix, then the questions of benchmarks/, a table each; BENCH=rules asks only that one
 # make bench-check   some minutes of it: a warning for each ratio to Postfix that fell by more than a fifth
+# make docs    docs/ as a site in build/docs, strictly: no dead link, no page left out
+# make man     the man pages in man/, from --help and the settings' sentences
 # make lint    style, types and the import ladder alone
 #
 # Needs Python 3.11 or later with venv.  Everything else goes into .venv.
@@ -51,6 +53,12 @@ lint: .venv/developing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/developing
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+man: .venv/developing
+	$(BIN)/python -m backupmx.operate.manual man
+
 bench: .venv/developing
 	@for question in $(BENCH); do echo "== $$question"; $(BIN)/python -m benchmarks.$$question || exit 1; done
 
@@ -67,4 +75,4 @@ bench-check: .venv/developing
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/installed
 
-.PHONY: demo test check lint bench bench-check
+.PHONY: demo test check lint docs man bench bench-check
