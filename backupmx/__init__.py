@@ -19,7 +19,7 @@ A message's way, and the order to read the code in
     route/       transport.map, next hops, the health of the primaries
     recipients/  who exists
     net/         the wire: dns, tls, the SMTP client
-    operate/     the appliance (start, run, stop) and the command line
+    operate/     the appliance (start, run, stop), the command line, the page, alarms
 
 `config.py` is every setting with its sentence; `journal.py` is every event an
 operator can see.  Imports go down only:

@@ -3,6 +3,7 @@
 import json
 import smtplib
 import socket
+import threading
 import urllib.error
 import urllib.request
 
@@ -96,3 +97,45 @@ def test_a_port_that_is_taken_keeps_no_mail_out(serve: Serve) -> None:
     appliance.reload()
     appliance.logged(f"started: page on 127.0.0.1:{port}")
     assert len(json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]) == 1
+
+
+def test_hostile_mail_through_the_door(serve: Serve) -> None:
+    """What strangers wrote into envelope and header is text on the page, as it came over the wire."""
+    port = free_port()
+    appliance = serve(bound_to(["example.jp"], free_port()), admin={"listen": f"127.0.0.1:{port}"})
+    appliance.logged("started: page on")
+    subject = b"Subject: </pre><script>alert(1)</script>\x1b[2J\x9b\r\n"
+    hostile = subject + b'From: "<img src=x onerror=alert(2)>" <a@b.example>\r\n\r\nx\r\n'
+    with smtplib.SMTP("127.0.0.1", appliance.port) as client:
+        client.sendmail('"<svg onload=alert(3)>"@sender.test', ["anna@example.jp"], hostile)
+    (waiting,) = json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]
+    for path in ("/queue", f"/message/{waiting['queue_id']}", "/trace?word=anna@example.jp"):
+        status, text = _ask(appliance, port, path)
+        assert status == 200
+        assert not [bad for bad in ("<script>", "<img", "<svg onload", "\x1b", "\x9b") if bad in text]
+    assert "&lt;script&gt;alert(1)" in _ask(appliance, port, f"/message/{waiting['queue_id']}")[1]
+
+
+def test_a_page_that_is_killed_while_it_does_something(serve: Serve) -> None:
+    """Each deed that was answered is done, at most one more is, and the queue is sound."""
+    port = free_port()
+    appliance = serve(bound_to(["example.jp"], free_port()), admin={"listen": f"127.0.0.1:{port}"})
+    appliance.logged("started: page on")
+    for _ in range(30):
+        _send(appliance)
+    token = appliance.cli("page", "token").stdout.strip()
+    ids = [one["queue_id"] for one in json.loads(_ask(appliance, port, "/api/messages")[1])["messages"]]
+    answered = 0
+    for n, id in enumerate(ids):
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/messages/{id}/hold", b"{}", headers)
+        if n == 10:
+            threading.Timer(0.002, kill, [appliance.child("page")]).start()
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                answered += answer.status == 200
+        except OSError:
+            pass  # it is gone, or this message is just being tried
+    held = sum(one["queue_name"] == "hold" for one in appliance.queue())
+    assert answered <= held <= answered + 1
+    assert appliance.cli("queue", "check").stdout.strip() == "The queue is sound."
