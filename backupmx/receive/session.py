@@ -194,9 +194,11 @@ class Session(Transfer):
         if not argument:
             return command.VRFY_SYNTAX
         try:
-            address, _ = parse_path(argument, utf8=True, allow="postmaster")
+            address, parameters = parse_path(argument, utf8=True, allow="postmaster")
         except Malformed:
             return command.BAD_RECIPIENT
+        if not address.isascii() and "SMTPUTF8" not in (parameter.upper() for parameter in parameters):
+            return command.NOT_DECLARED  # RFC 6531 3.7.4.2: our reply would not be ASCII
         return Reply(252, "2.0.0", f"Cannot VRFY <{address}>, but will accept message and attempt delivery")
 
     @property
