@@ -93,7 +93,7 @@ def test_milters_keep_their_own_options() -> None:
         "name": "spamass-milter", "address": "unix:/var/spool/postfix/spamass/spamass.sock", "on_error": "accept",
         "connect_timeout": "9s",
     }  # fmt: skip
-    assert (second["address"], second["on_error"], second["connect_timeout"]) == ("inet:::1:8891", "quarantine", "3s")
+    assert (second["address"], second["on_error"], second["connect_timeout"]) == ("inet:[::1]:8891", "quarantine", "3s")
 
 
 def test_nothing_is_scanned_twice() -> None:

@@ -73,7 +73,7 @@ async def check(resolver: Resolver, next_hop: str, question: Question) -> AsyncI
         return
     if question.sender and not await _forbidden(resolver, question.sender):
         question = replace(question, sender="")
-        text = "not asked: the probe's sender domain has no SPF record with -all here; name another with --spf-sender"
+        text = "not asked: DNS tells of no SPF record with -all for the probe's sender; another: --spf-sender ADDRESS"
         yield note(next_hop, "spf", text)
     for host in found:
         async for finding in _host(host, hop.transport == "lmtp", question):
@@ -98,6 +98,8 @@ async def _host(host: Host, lmtp: bool, question: Question) -> AsyncIterator[Fin
         return
     which = stanzas.software(connection.banner)
     yield good(str(host), "connect", f"greets as {connection.banner[:80]}")
+    if (rest := len(question.domains) - _MOST_DOMAINS) > 0:
+        yield note(str(host), "recipient", f"{rest} more domains go here and are not asked for; name those you mean")
     try:
         for finding in offers(str(host), connection.extensions, which, question):
             yield finding

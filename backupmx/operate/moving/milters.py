@@ -112,6 +112,7 @@ def _address(word: str, main: Main) -> str:
         host = host.strip("[]") or "127.0.0.1"
         if not port.isdigit() and "@" in place:  # libmilter's own way to write it
             port, _, host = place.partition("@")
+        host = f"[{host}]" if ":" in host else host
         return f"inet:{host}:{port}" if port.isdigit() else ""
     return ""
 
