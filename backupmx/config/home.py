@@ -10,6 +10,7 @@ wrote into it since shall not keep mail from going out.  It also spares the comm
 """
 
 import os
+import pwd
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,9 +98,21 @@ def read_toml(path: Path) -> dict[str, object]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        why = unreadable(error) if isinstance(error, OSError) else "not UTF-8"
         raise ConfigTrouble([f"{path}: {why}"]) from None
     return toml(text, path)
+
+
+def unreadable(error: OSError) -> str:
+    """What the system says of a file; where rights are what lacks, whose, and what to do."""
+    said = error.strerror or str(error)
+    if not isinstance(error, PermissionError):
+        return said
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return f"{said}; make it, and the folders above it, readable for the user {user} (chgrp, chmod)"
 
 
 def toml(text: str, path: Path) -> dict[str, object]:

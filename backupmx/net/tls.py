@@ -36,6 +36,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from backupmx.config.home import unreadable
+
 _KEY = b"PRIVATE KEY-----"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _ENCRYPTED = re.compile(rb"BEGIN ENCRYPTED|^Proc-Type: *4, *ENCRYPTED", re.MULTILINE)  # OpenSSL would ask for it
@@ -128,7 +130,7 @@ def read_sni_map(path: Path, errors: list[str]) -> dict[str, tuple[Path, ...]]:
     try:
         text = path.read_text("utf-8", "replace")
     except OSError as error:
-        errors.append(f"{path}: {error.strerror}")
+        errors.append(f"{path}: {unreadable(error)}")
         return {}
     entries: dict[str, tuple[Path, ...]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -160,7 +162,7 @@ def _context(files: Sequence[Path], errors: list[str]) -> ssl.SSLContext:
         except ssl.SSLError as error:
             errors.append(f"{chain}: {_remedy(error, key)}")
         except OSError as error:
-            errors.append(f"{error.filename or chain}: {error.strerror}")
+            errors.append(f"{error.filename or chain}: {unreadable(error)}")
     return context
 
 
@@ -172,7 +174,7 @@ def _pairs(files: Sequence[Path], errors: list[str]) -> list[tuple[Path, Path]]:
         try:
             text = file.read_bytes()
         except OSError as error:
-            errors.append(f"{file}: {error.strerror}")
+            errors.append(f"{file}: {unreadable(error)}")
             return []
         if _KEY in text:
             key = file

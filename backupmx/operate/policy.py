@@ -16,6 +16,7 @@ from backupmx.check import milters
 from backupmx.check.run import Engines, engines
 from backupmx.check.trouble import RulesTrouble
 from backupmx.config import Config, ConfigTrouble, load
+from backupmx.config.home import unreadable
 from backupmx.journal import silent
 from backupmx.net.tls import ServerTls, TlsTrouble
 from backupmx.operate.sources import sources
@@ -71,7 +72,7 @@ def read_policy(config: Config) -> Files:
         ) as trouble:
             errors.extend(getattr(trouble, "errors", None) or [str(trouble)])
         except OSError as error:
-            errors.append(f"{error.filename}: {error.strerror}")
+            errors.append(f"{error.filename}: {unreadable(error)}")
         return instead
 
     def table(spec: str) -> Table:

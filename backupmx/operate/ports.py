@@ -6,6 +6,7 @@ so a port is tried without it first.  What systemd opened for us (activation.py)
 is taken instead of opening anything.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,12 @@ from backupmx.operate.activation import passed
 from backupmx.receive.listen import address_of, open_all, open_sockets
 
 Sockets = list[list[socket.socket]]
+
+_REMEDIES = {
+    errno.EADDRINUSE: "; stop the program that has it (ss -ltnp, sockstat -l), or name another port",
+    errno.EACCES: "; start as root with `user` set, let systemd open it (backupmx.socket), or name a port above 1023",
+    errno.EADDRNOTAVAIL: "; name an address of this host",
+}
 
 
 def listening(listen: Sequence[str], workers: int) -> Sockets:
@@ -61,4 +68,4 @@ def _unusable(address: str) -> Iterator[str]:
 
 
 def _sentence(error: OSError) -> str:
-    return f"smtp.listen: {error.filename}: {error.strerror}"
+    return f"smtp.listen: {error.filename}: {error.strerror}{_REMEDIES.get(error.errno or 0, '')}"

@@ -14,6 +14,7 @@ What is wrong *inside* a table is no trouble here: it is in `Table.warnings`.
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from backupmx.config.home import unreadable
 from backupmx.rules.syntax import Kind
 from backupmx.rules.table import EMPTY, Table, load
 from backupmx.rules.tables import Tables
@@ -44,7 +45,7 @@ def read_table(spec: str) -> Table:
     try:
         return load(Path(path).read_bytes(), path, kind)
     except OSError as error:
-        raise TableTrouble(path, f"{error.strerror or error}: name a file that can be read") from None
+        raise TableTrouble(path, f"{unreadable(error)}: name a file that can be read") from None
 
 
 def read_tables(config: "Config") -> Tables:

@@ -58,7 +58,13 @@ _PRAGMAS = (
 
 _PIECE = 1 << 20
 
-_REMEDY = "; nothing in it was changed: keep a copy, and see docs/durability.md for what can be saved"
+_SAVE = "; nothing in it was changed: keep a copy, and see docs/durability.md for what can be saved"
+_OWN = "; the owner of it, of its -wal and of its folder must be the user that backupmx runs as (chown -R)"
+_REMEDIES = {
+    sqlite3.SQLITE_CORRUPT: _SAVE, sqlite3.SQLITE_NOTADB: _SAVE, sqlite3.SQLITE_CANTOPEN: _OWN,
+    sqlite3.SQLITE_READONLY: _OWN, sqlite3.SQLITE_PERM: _OWN,
+}  # fmt: skip
+"""By what SQLite says: what an operator can do."""
 
 _open: dict[int, int] = {}
 """Open connections and the process that opened them."""
@@ -217,7 +223,7 @@ def trouble_of(error: BaseException, what: str = "queue") -> QueueTrouble:
     """What the system or SQLite says, as the trouble the caller knows."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     full = code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
-    remedy = _REMEDY if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else ""
+    remedy = _REMEDIES.get(code, "")
     return (QueueFull if full else QueueTrouble)(f"{what}: {error}{remedy}")
 
 
