@@ -13,11 +13,13 @@ session is signed the same way, so another site cannot know it.
 Comparisons take the same time whatever is wrong.
 """
 
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,19 +63,31 @@ class Tokens:
 
     def issue(self, who: str, new: bool = False) -> str:
         """His token, made if he has none or shall have a new one."""
-        known = self.read()
-        if new or who not in known:
-            known[who] = secrets.token_urlsafe(32)
-            self._write(known)
-        return known[who]
+        with self._alone():
+            known = self.read()
+            if new or who not in known:
+                known[who] = secrets.token_urlsafe(32)
+                self._write(known)
+            return known[who]
 
     def revoke(self, who: str) -> bool:
         """-> whether he had one"""
-        known = self.read()
-        if known.pop(who, None) is None:
-            return False
-        self._write(known)
-        return True
+        with self._alone():
+            known = self.read()
+            if known.pop(who, None) is None:
+                return False
+            self._write(known)
+            return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two commands at once: neither loses what the other wrote."""
+        descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _write(self, known: Mapping[str, str]) -> None:
         """Whole or not at all: who reads meanwhile reads the old ones."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -137,6 +138,13 @@ def test_tokens_are_for_us_alone(page: Page) -> None:
     assert len(set(page.tokens.read().values())) == 2
     assert page.tokens.revoke(METRICS)
     assert not page.tokens.revoke(METRICS)
+
+
+def test_tokens_that_are_made_at_once(page: Page) -> None:
+    """Of many commands at the same time none loses the other's."""
+    with ThreadPoolExecutor(8) as pool:
+        made = dict(pool.map(lambda n: (f"d{n}.example", page.tokens.issue(f"d{n}.example")), range(40)))
+    assert {who: token for who, token in page.tokens.read().items() if who in made} == made
 
 
 async def test_each_sees_his_own(page: Page) -> None:
