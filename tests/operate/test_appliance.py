@@ -38,7 +38,8 @@ def test_obstacles(tmp_path: Path) -> None:
         mine = lock(config)
         assert obstacles(config) == [
             f"{tmp_path}/lock: another backupmx works on this queue; stop it first",
-            f"{tmp_path}/backupmx.toml: smtp.listen: 127.0.0.1:{port}: Address already in use",
+            f"{tmp_path}/backupmx.toml: smtp.listen: 127.0.0.1:{port}: Address already in use;"
+            " stop the program that has it (ss -ltnp, sockstat -l), or name another port",
         ]
     os.close(mine)
 

@@ -23,11 +23,13 @@ def test_every_address_that_cannot_be_had() -> None:
         place = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ConfigTrouble) as caught:
             listening([place, "localhost", "192.0.2.1:25"], 1)
-    assert caught.value.errors == (
+    assert tuple(error.partition("; ")[0] for error in caught.value.errors) == (
         f"smtp.listen: {place}: Address already in use",
         'smtp.listen: localhost: write "0.0.0.0:25" or "[::]:25"',
         "smtp.listen: 192.0.2.1:25: Cannot assign requested address",
     )
+    assert "stop the program that has it" in caught.value.errors[0]
+    assert "an address of this host" in caught.value.errors[2]
 
 
 def test_no_port_is_shared_with_a_stranger() -> None:
