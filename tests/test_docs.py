@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from inspect import isfunction
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from backupmx.config import Config
+from backupmx.journal import LABELS, Journal
 from backupmx.operate.cli import cli
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +90,23 @@ def test_no_row_for_a_setting_that_is_not() -> None:
 def test_every_command_has_its_sentence(command: str) -> None:
     """Each verb of the command line is in docs/operations.md."""
     assert re.search(rf"`{re.escape(command)}[ `]", PAGES["operations.md"])
+
+
+EVENTS = sorted(name for name, it in vars(Journal).items() if isfunction(it) and not name.startswith("_"))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_has_its_row(event: str) -> None:
+    """Each event of the journal stands in docs/events.md with the sentence of the code."""
+    said = " ".join((getattr(Journal, event).__doc__ or "").split()).replace("|", "\\|")
+    assert f"| `{event}` | {said} |" in PAGES["events.md"]
+
+
+@pytest.mark.parametrize("metric", sorted(LABELS))
+def test_every_count_has_its_row(metric: str) -> None:
+    """Each count stands in docs/events.md with its labels and what it means."""
+    labels = ", ".join(f"`{label}`" for label in LABELS[metric])
+    assert re.search(rf"\| `{metric}` \| {re.escape(labels)} \| .{{15,}} \|", PAGES["events.md"])
 
 
 def links() -> Iterator[tuple[str, str]]:
