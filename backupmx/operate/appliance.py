@@ -37,7 +37,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backupmx.config import Config, ConfigTrouble
-from backupmx.config.clients import ClientPolicy
 from backupmx.journal import Journal
 from backupmx.net.tls import kept
 from backupmx.operate import activation, courier, page, tally, worker
@@ -47,11 +46,10 @@ from backupmx.operate.loop import SIGNALS
 from backupmx.operate.notify import Manager
 from backupmx.operate.policy import Files, read_all
 from backupmx.operate.ports import close, listening, shown
+from backupmx.operate.reload import read_again
 from backupmx.receive.anvil import Anvil
 
 _SIGNALS = (*SIGNALS, signal.SIGCHLD)
-_FIXED = ("state_dir", "user", "smtp", "queue", "log")
-"""Sections and settings that a restart alone applies."""
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _GRACE = 5.0
@@ -263,17 +261,16 @@ class Appliance:
         """The new files are read here first: only what is right reaches the children."""
         self._manager.reloading()
         try:
-            config, files = read_all(self._path)
+            config, files, fixed = read_again(self._config)
         except ConfigTrouble as trouble:
             self._journal.reload_failed(trouble.errors)
         else:
+            if fixed:
+                self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
             self._take(config, files)
         self._manager.ready()
 
     def _take(self, config: Config, files: Files) -> None:
-        if fixed := changed_sections(self._config, config):
-            self._journal.warned(f"{', '.join(fixed)} changed: restart to apply")
-            config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})
         self._config, self._files = config, replace(files, tls=kept(self._files.tls, files.tls))
         if self._has_page() and not any(child.name == "page" for child in self._children):
             self._children.append(Child("page", self._show))
@@ -300,15 +297,3 @@ def obstacles(config: Config, patience: float = 0.0) -> list[str]:
     except ConfigTrouble as trouble:
         errors.extend(f"{config.path}: {error}" for error in trouble.errors)
     return errors
-
-
-def changed_sections(old: Config, new: Config) -> list[str]:
-    """Pure.  What a reload cannot apply, by name.  What [smtp] holds against clients it can."""
-    was, now = (
-        {
-            **{name: getattr(config, name) for name in _FIXED},
-            "smtp": config.smtp.model_dump(exclude=set(ClientPolicy.model_fields)),
-        }
-        for config in (old, new)
-    )
-    return [name for name in _FIXED if was[name] != now[name]]

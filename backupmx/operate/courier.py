@@ -20,7 +20,8 @@ from backupmx.net.dns import Resolver
 from backupmx.net.smtp import Timeouts
 from backupmx.operate import digest, sources, tally, watch
 from backupmx.operate.loop import Told, report_to, run
-from backupmx.operate.policy import Files, read_all
+from backupmx.operate.policy import Files
+from backupmx.operate.reload import read_again
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.quarantine import Quarantine
 from backupmx.queue.sqlite import SqliteQueue, open_queue
@@ -108,7 +109,7 @@ async def _relay(config: Config, files: Files, supervisor: int) -> int:
         configured = by_configuration()
         while await told.word() == "reload":
             try:
-                config, files = read_all(config.path)
+                config, files, _ = read_again(config)
                 for task in configured:
                     task.cancel()
                 configured = by_configuration()

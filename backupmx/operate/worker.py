@@ -28,7 +28,8 @@ from backupmx.operate.asking import ask, asks, primary_up, verify, verify_settin
 from backupmx.operate.descriptors import most_clients
 from backupmx.operate.loop import Told, report_to, run
 from backupmx.operate.outlook import Outlook
-from backupmx.operate.policy import Files, read_all
+from backupmx.operate.policy import Files
+from backupmx.operate.reload import read_again
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
 from backupmx.receive.ability import Abilities
@@ -82,7 +83,7 @@ async def _receive(
         smtp_settings(config, queue.body_folder, mark, most_clients(config.smtp, journal)), intake.accept,
         admission(config, files, store, journal, lambda: outlook.primaries, asking, turned_away),
         journal=journal, anvil=anvil, resolver=resolver, tls=certificates(files, journal),
-        senders=Senders(resolver) if config.smtp.reject_unknown_sender_domain else None,
+        senders=senders(config, resolver),
         clients=clients(files, resolver, journal, met),
         flush=lambda domain: queue.flush([domain], time.time()),
     )  # fmt: skip
@@ -100,7 +101,7 @@ async def _receive(
         others.append(tasks.create_task(turned_away.keep(sources.store(config))))
         while await told.word() == "reload":
             try:
-                config, files = read_all(config.path)
+                config, files, _ = read_again(config)
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
                 continue
@@ -114,6 +115,8 @@ async def _receive(
             )  # fmt: skip
             service.abilities = Abilities(files.routes.next_hop, lambda: outlook.primaries)
             service.clients = clients(files, resolver, journal, met)
+            service.senders = senders(config, resolver, service.senders)
+            service.trust(smtp_settings(config, ""))
             service.tls = certificates(files, journal, service.tls)
             outlook.next_hops = files.routes.next_hops
         await door.stop(config.smtp.stop_timeout)
@@ -171,6 +174,11 @@ def admission(
 def clients(files: Files, resolver: Resolver, journal: Journal, met: Acquainted | None = None) -> Clients | None:
     """What is held against clients; None: nothing against any."""
     return Clients(files.clients, resolver, journal, met) if files.clients.on else None
+
+
+def senders(config: Config, resolver: Resolver, old: Senders | None = None) -> Senders | None:
+    """Who asks for the domains of senders; None: nobody."""
+    return (old or Senders(resolver)) if config.smtp.reject_unknown_sender_domain else None
 
 
 def certificates(files: Files, journal: Journal, old: ServerTls | None = None) -> ServerTls | None:

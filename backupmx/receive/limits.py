@@ -84,6 +84,9 @@ class Networks:
         self._networks = tuple(ip_network(network, strict=False) for network in networks)
         self._known: dict[str, bool] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
     def __contains__(self, address: str) -> bool:
         known = self._known.get(address)
         if known is None:

@@ -106,7 +106,9 @@ class Door:
         def session() -> Session:
             return Session(service, pattern)
 
-        first = (lambda: Herald(service, session)) if service.settings.proxy_protocol_from else session
+        def first() -> Herald | Session:
+            return Herald(service, session) if service.proxies else session()
+
         for each in self._sockets:
             server = await loop.create_server(first, sock=each.dup(), backlog=BACKLOG)
             self._servers.append(server)

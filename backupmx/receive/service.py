@@ -1,7 +1,8 @@
 """service: what all sessions of one receiving process share.
 
-The policy parts (`admission`, `tls`) are replaced as a whole by a reload; a
-session asks for them anew each time, so the next command follows the new one.
+The policy parts (`admission`, `tls`, whom we `trust`) are replaced as a whole by
+a reload; a session asks for them anew each time, so the next command follows the
+new one.
 """
 
 import asyncio
@@ -78,10 +79,7 @@ class Service:
         self.abilities: Abilities | None = None
         """What primaries take; None: everything."""
         self.names = Names(resolver, settings.name_timeout)
-        self.spared = Networks(settings.limit_exceptions)
-        self.proxies = Networks(settings.proxy_protocol_from)
-        self.speakers = Networks(settings.xclient_from)
-        self._flushers = Networks(settings.etrn_from)
+        self.trust(settings)
         self.is_primary: Callable[[str], bool] = lambda address: False
         """Whether a client is one of the primaries, which may always use ETRN."""
         self.flush = flush
@@ -101,6 +99,13 @@ class Service:
         self.greeting = f"220 {settings.hostname} ESMTP backupmx\r\n".encode()
         self.helo_reply = f"250 {settings.hostname}\r\n".encode()
         self._ehlo = {offer: _ehlo(settings, *offer) for offer in product((False, True), repeat=3)}
+
+    def trust(self, settings: SmtpSettings) -> None:
+        """Whom these settings spare, and let speak or flush: for connections and commands from now on."""
+        self.spared = Networks(settings.limit_exceptions)
+        self.proxies = Networks(settings.proxy_protocol_from)
+        self.speakers = Networks(settings.xclient_from)
+        self._flushers = Networks(settings.etrn_from)
 
     def ehlo_reply(self, address: str, *, starttls: bool) -> bytes:
         """What we offer this client (RFC 5321 4.1.1.1)."""

@@ -148,12 +148,38 @@ def test_sighup_new_route(serve: Serve, sink: SmtpSink) -> None:
 
 
 def test_sighup_what_wants_a_restart(serve: Serve, sink: SmtpSink) -> None:
-    """A reload cannot open other ports: it says so."""
+    """A reload cannot open other ports or move the queue: it names them, and all that lives goes on where it was."""
     mx = serve(bound_to(["example.jp"], sink.port))
-    mx.settings = {**mx.settings, "smtp": {"listen": [f"127.0.0.1:{free_port()}"]}}
+    smtp = {"listen": [f"127.0.0.1:{free_port()}"], "etrn_from": ["192.0.2.1"]}
+    mx.settings = {**mx.settings, "smtp": smtp, "queue": {"store": "sqlite:other.db", "retry_max": "2h"}}
     mx.write()
     mx.reload()
-    mx.logged(r"warning: smtp changed: restart to apply")
+    mx.logged(r"warning: smtp\.listen, queue\.store changed: restart to apply")
+    mx.logged(r"reloaded|policy read again")
+    assert send(mx.port, message("as before")).code == 250
+    all_arrived(sink, ["as before"])
+    assert not list(mx.folder.rglob("other.db"))
+
+
+def test_sighup_a_proxy(serve: Serve, sink: SmtpSink) -> None:
+    """Whom we believe follows a reload: a proxy is one from the next connection on, and none after the next reload."""
+    mx = serve(bound_to(["example.jp"], sink.port))
+
+    def comes() -> bytes:
+        with socket.create_connection(("127.0.0.1", mx.port), 10) as client:
+            client.sendall(b"PROXY TCP4 192.0.2.9 127.0.0.1 4711 25\r\nQUIT\r\n")
+            return b"".join(iter(lambda: client.recv(4096), b""))
+
+    assert b"\r\n500 5.5.2 " in comes()
+    mx.settings = {**mx.settings, "smtp": {"proxy_protocol_from": ["127.0.0.1"]}}
+    mx.write()
+    mx.reload()
+    eventually(lambda: b"\r\n221 " in comes() and b"\r\n500 " not in comes(), 5)
+    mx.logged(r"disconnect from unknown\[192\.0\.2\.9\]")
+    mx.settings = {**mx.settings, "smtp": {}}
+    mx.write()
+    mx.reload()
+    eventually(lambda: b"\r\n500 5.5.2 " in comes(), 5)
 
 
 def test_sigterm_and_a_child_that_hangs(serve: Serve, sink: SmtpSink) -> None:

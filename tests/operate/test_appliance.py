@@ -8,26 +8,11 @@ from pathlib import Path
 import pytest
 
 from backupmx.config import ConfigTrouble, parse
-from backupmx.operate.appliance import Appliance, Child, changed_sections, obstacles
+from backupmx.operate.appliance import Appliance, Child, obstacles
 from backupmx.operate.lock import lock
 
 TEXT = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "transport.map"\n'
 PATH = Path("/etc/backupmx/backupmx.toml")
-
-
-@pytest.mark.parametrize(
-    ("more", "fixed"),
-    [
-        ("", []),
-        ('on_refusal = "bounce"\n[checks]\ndeadline = "5s"\n[rules]\nstrict = false\n', []),
-        ("[smtp]\nworkers = 7\n[queue]\nmin_free = 1\n", ["smtp", "queue"]),
-        ('[log]\nformat = "json"\n', ["log"]),
-        ('[smtp]\nclient_access = "clients"\npregreet = "score"\n', []),
-    ],
-)
-def test_what_a_reload_cannot_apply(more: str, fixed: list[str]) -> None:
-    """Ports, queue and log want a restart; rules, routes, checks and the client policy do not."""
-    assert changed_sections(parse(TEXT, PATH), parse(TEXT + more, PATH)) == fixed
 
 
 def test_obstacles(tmp_path: Path) -> None:

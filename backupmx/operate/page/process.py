@@ -21,7 +21,8 @@ from backupmx.operate.page.deeds import Deeds
 from backupmx.operate.page.listen import bind, server
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import FILE, METRICS, OPERATOR, Tokens
-from backupmx.operate.policy import Files, read_all
+from backupmx.operate.policy import Files
+from backupmx.operate.reload import read_again
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell
@@ -48,7 +49,7 @@ async def _life(config: Config, files: Files, supervisor: int) -> int:
             await serving
         if word == "reload":
             try:
-                config, files = read_all(config.path)
+                config, files, _ = read_again(config)
                 journal.clear("reload")
             except ConfigTrouble as trouble:
                 journal.reload_failed(trouble.errors)
