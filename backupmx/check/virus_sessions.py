@@ -12,7 +12,9 @@ What can go wrong with one that was kept says nothing about the message: clamd
 closes those that are idle (IdleTimeout), it was started anew, an answer has
 another number or something behind it.  That one is closed and the message asked
 about once more, on a new one, within the same time.  What goes wrong with a new
-one is the engine's or the message's trouble (trouble.py).
+one is the engine's or the message's trouble (trouble.py).  No new one to be had
+means that clamd went with this message in its hands: a mail that brings it down
+is unscannable, and must not find the door open because nobody scans any more.
 
 Measured (real clamd, rounds in turn, 4 KB): of our CPU 100 us a message for 170
 by a Unix socket, 95 for 255 by TCP; of time 1.1 ms for 1.35, and 0.74 for 1.05.
@@ -28,7 +30,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from backupmx.check.trouble import Lost, Unscannable
+from backupmx.check.trouble import EngineAway, Lost, Unscannable
 from backupmx.check.wire import Dialogue, connect
 from backupmx.mail.message import Buffer
 from backupmx.net.endpoint import Endpoint
@@ -76,14 +78,24 @@ class Sessions:
         """The answer to one command, without its number.  Raises EngineAway, Lost, Unscannable."""
         try:
             async with asyncio.timeout(self._seconds), self._turn:
-                if (kept := self._taken()) is not None:
-                    try:
-                        return await self._asked(kept, request())
-                    except Unscannable:
-                        self.close()  # the others are as old: one is enough to find out
-                return await self._asked(_Session(await connect(self._address, self._seconds)), request())
+                if (kept := self._taken()) is None:
+                    return await self._asked(await self._new(), request())
+                try:
+                    return await self._asked(kept, request())
+                except Unscannable as trouble:
+                    self.close()  # the others are as old: one is enough to find out
+                    return await self._asked(await self._new(trouble), request())
         except TimeoutError:
             raise Lost(f"no answer in {self._seconds:g} s") from None
+
+    async def _new(self, first: Unscannable | None = None) -> _Session:
+        """`first`: what became of the message on a kept one.  An engine that is gone behind it had it in its hands."""
+        try:
+            return _Session(await connect(self._address, self._seconds))
+        except EngineAway:
+            if first is not None:
+                raise first from None
+            raise
 
     def close(self) -> None:
         """Those that nobody uses just now."""

@@ -174,6 +174,18 @@ async def test_nobody_listens_any_more(tmp_path: Path) -> None:
         await sessions.ask(lambda: PING)
 
 
+async def test_it_goes_down_with_a_message(tmp_path: Path) -> None:
+    """A mail that brings clamd down over a kept connection is the reason: unscannable, not "nobody there"."""
+    async with clamd(tmp_path, [b"1: stream: OK\0", HANG]) as address:
+        sessions = Sessions(address, 5, places())
+        await sessions.ask(lambda: PING)
+        asking = asyncio.create_task(sessions.ask(lambda: PING))
+        await asyncio.sleep(0.01)
+        (tmp_path / "clamd").unlink()
+    with pytest.raises(Lost, match="closed the connection"):
+        await asking
+
+
 async def test_nobody_is_left_open(tmp_path: Path) -> None:
     """With the policy that asked, its connections go."""
     async with clamd(tmp_path, [b"1: stream: OK\0"]) as address:
