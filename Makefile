@@ -13,7 +13,7 @@ PYTHON = python3
 BIN = .venv/bin
 BENCH = goals growth rules rules_relay checks stalls smtp idle flame queue flush relay recipients client_policy
 # Real mail programs the tests talk to, by Debian's names.  Tests start them on loopback in folders of their own.
-DEBIAN = bind9-dnsutils chromium clamav-daemon clamav-milter clamdscan curl fail2ban jq man-db opendkim opendkim-tools libldap2-dev libsasl2-dev \
+DEBIAN = bind9-dnsutils chromium clamav-daemon clamav-milter clamdscan curl fail2ban iproute2 jq man-db opendkim opendkim-tools libldap2-dev libsasl2-dev \
 	pflogsumm postfix postfix-pcre rspamd shellcheck slapd spamass-milter spamassassin spamd sqlite3 strace swaks systemd unbound
 
 # RUNLEVEL=1: what we install for the tests must not start as a service here.

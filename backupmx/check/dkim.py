@@ -137,7 +137,8 @@ def _verified(header: bytes, headers: Sequence[bytes], body: Body, keys: Keys, t
     except dkim.UnknownKeyTypeError:
         return _told(tags, "permerror", "unusable key")
     except dkim.KeyFormatError as error:
-        return _told(tags, "policy" if "too small" in str(error) else "permerror", "unusable key")
+        weak = "too small" in str(error)
+        return _told(tags, "policy" if weak else "permerror", "key under 1024 bits" if weak else "unusable key")
     except dkim.DKIMException as error:
         return _told(tags, *_sorted_out(str(error)))
     except Exception:
@@ -191,7 +192,7 @@ def finding(verified: Sequence[Verified], count: int, seconds: float = 0.0) -> F
     )
     order = ("pass", "temperror", "fail", "policy", "permerror")
     best = min((v.result for v in verified), key=order.index, default="none")
-    told = ", ".join(f"{v.result} ({v.domain})" for v in verified) or "none"
+    told = ", ".join(f"{v.result} ({', '.join(filter(None, (v.domain, v.reason)))})" for v in verified) or "none"
     detail = plain(told if count <= MOST else f"{told}, the first {MOST} of {count}")
     facts: dict[str, str | float | tuple[str, ...]] = {
         "result": best,

@@ -88,6 +88,8 @@ class Clamd:
         self._clock, self._now = clock, now
         self._max_age = max_age
         self.too_old = ""
+        self.made: float | None = None
+        """When its signatures were made; None: it was not asked yet, or does not say."""
         self._turn = places()
         self._sessions = Sessions(address, seconds, self._turn)
         self._version = ""
@@ -104,7 +106,7 @@ class Clamd:
         return Scan(signature(answer), self._version)
 
     async def ping(self) -> str:
-        """ "ClamAV 1.4.6/27815"; `too_old` is known then."""
+        """ "ClamAV 1.4.6/27815"; `too_old` and `made` are known then."""
         await self._learn_version()
         return self._version
 
@@ -137,6 +139,7 @@ class Clamd:
             raise EngineAway(f"{self._address}: this is no clamd, it says {plain(answer.decode('latin-1'), 60)!r}")
         self._version = plain("/".join(answer.decode("latin-1").split("/")[:2]), 60)
         self._version_until = self._clock() + _VERSION_SECONDS
+        self.made = database_time(answer)
         self.too_old = too_old(answer, self._now(), self._max_age)
 
 

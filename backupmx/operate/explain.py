@@ -13,6 +13,7 @@ the envelope from Return-Path or From, our postmaster as the recipient.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,7 +37,7 @@ from backupmx.operate.worker import admission, policy
 from backupmx.queue.entry import NewRecipient, QueueTrouble
 from backupmx.queue.sqlite import open_queue
 from backupmx.receive.admit import Admission
-from backupmx.receive.assess import Assessed, assess
+from backupmx.receive.assess import Assessed, as_sent, assess
 from backupmx.receive.intake import destinations
 from backupmx.recipients.standing import Knowledge
 from backupmx.recipients.store import StoreTrouble
@@ -105,6 +106,10 @@ class Explained:
     assessed: Assessed
     proposed: tuple[bytes, ...]
     """The fields our checks wanted to add."""
+    removed: tuple[bytes, ...]
+    """What the client sent and the primary would not get: outside copies, and what rules and milters took."""
+    written: tuple[bytes, ...]
+    """What the primary would get that is neither the client's nor `proposed`: our Received, rules, milters."""
     dns: dict[tuple[str, str], Answer | DNSTrouble]
     milters: tuple[str, ...]
     """What the log would say of them."""
@@ -153,6 +158,7 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
     verdict = assessed.verdict
     kept = taken and not verdict.refuses and (verdict.fate is not Fate.DISCARD or rules.quarantine)
     going = destinations(assessed.mail.envelope, verdict, files.routes.next_hop, assessed.refused) if kept else ()
+    proposed = fields(assessed.findings, config.hostname) if assessed.added else ()
     return Explained(
         client,
         envelope,
@@ -163,13 +169,32 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
         door_says.told,
         tuple(_primary(config, files, primaries, address) for address in envelope.addresses),
         assessed,
-        fields(assessed.findings, config.hostname) if assessed.added else (),
+        proposed,
+        *_changes(as_sent(content, b"").headers[1:], assessed.mail.message.headers, proposed),
         resolver.seen,
         tuple(_about_milters(lines)),
         _reply(assessed, admitted),
         tuple(going),
         time.monotonic() - started,
     )
+
+
+def _changes(
+    sent: Sequence[bytes], ends: Sequence[bytes], proposed: Sequence[bytes]
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Pure.  -> removed, written; of equal fields each is counted."""
+    return _without(sent, ends), _without(_without(ends, sent), proposed)
+
+
+def _without(these: Sequence[bytes], those: Sequence[bytes]) -> tuple[bytes, ...]:
+    left = Counter(those)
+    kept = list[bytes]()
+    for header in these:
+        if left[header]:
+            left[header] -= 1
+        else:
+            kept.append(header)
+    return tuple(kept)
 
 
 async def _admitted(door: Admission, client: Client, sender: str, recipient: str) -> Reply | None:
@@ -290,6 +315,8 @@ def as_json(name: str, e: Explained) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in e.assessed.findings],
         "dns": [_record(*question, answer) for question, answer in e.dns.items()],
         "adds": [_text(field) for field in e.proposed],
+        "removes": [_text(field) for field in e.removed],
+        "adds_too": [_text(field) for field in e.written],
         "rules_on_ours": [_decision(d) for d in (e.assessed.added.decisions if e.assessed.added else ())],
         "milters": list(e.milters),
         "headers": [_text(header) for header in e.assessed.mail.message.headers],
@@ -326,7 +353,8 @@ def _finding(finding: Finding) -> dict[str, object]:
 def _record(name: str, rdtype: str, answer: Answer | DNSTrouble) -> dict[str, object]:
     if isinstance(answer, DNSTrouble):
         return {"name": name, "type": rdtype, "trouble": str(answer)}
-    return {"name": name, "type": rdtype, "exists": answer.exists, "records": [_printable(r) for r in answer.records]}
+    records = [_printable(r) for r in answer.records]
+    return {"name": name, "type": rdtype, "exists": answer.exists, "records": records, "secure": answer.secure}
 
 
 def _text(octets: bytes) -> str:

@@ -76,6 +76,8 @@ class Service:
     """clamd only: how busy it is."""
     service: str = ""
     """The service file that led to it."""
+    signatures: float | None = None
+    """clamd only: when its signatures were made, Unix time; None: it does not say."""
 
     @property
     def good(self) -> bool:
@@ -166,7 +168,8 @@ async def _virus(engine: VirusEngine, address: str, listed: bool, wish: Wish) ->
         stats, takes = await engine.stats(), await engine.takes(wish.largest + OUR_HEADERS)
     except (EngineAway, Unscannable) as trouble:
         return replace(service, answers=False, detail=str(trouble))
-    return replace(service, stats=stats, trouble="; ".join(filter(None, (engine.too_old, _too_small(takes, wish)))))
+    wrong = "; ".join(filter(None, (engine.too_old, _too_small(takes, wish))))
+    return replace(service, stats=stats, trouble=wrong, signatures=engine.made)
 
 
 def _too_small(takes: bool, wish: Wish) -> str:
@@ -206,18 +209,24 @@ async def _milter(milter: Milter, listed: bool, wish: Wish, hostname: str) -> Se
     except MilterTrouble as trouble:
         return Service("milter", milter.name, address, listed, False, str(trouble), time.monotonic() - started)
     expected = expects(milter.name) if wish.detect else ""
-    found = await _marks(milter, wish, expected, hostname) if expected else None
-    return Service("milter", milter.name, address, listed, True, f"milter protocol {version}", seconds, found)
+    found, wrong = await _marks(milter, wish, expected, hostname) if expected else (None, "")
+    service = Service("milter", milter.name, address, listed, True, f"milter protocol {version}", seconds, found)
+    return replace(service, trouble=wrong)
 
 
-async def _marks(milter: Milter, wish: Wish, what: str, hostname: str) -> bool:
-    """Whether a milter refuses, holds, discards or marks the test message."""
+async def _marks(milter: Milter, wish: Wish, what: str, hostname: str) -> tuple[bool, str]:
+    """Whether a milter refuses, holds, discards or marks the test message.
+
+    One that puts it off has found nothing: the engine behind it is away, or it greylists.  Its words are the trouble.
+    """
     mail, shown = wish.mail(what), _Open()
     milked = await milters.Milters([replace(milter, on_error="accept")], hostname, silent()).run(
         mail, 0, 0, shown, wish.routes
     )
     written = b"\n".join(shown.headers).lower()
-    return milked.verdict.fate is not Fate.ACCEPT or any(sign in written for sign in _SIGNS[what])
+    if milked.verdict.fate is Fate.DEFER:
+        return False, f"it puts mail off: {milked.verdict.reply}"
+    return milked.verdict.fate is not Fate.ACCEPT or any(sign in written for sign in _SIGNS[what]), ""
 
 
 class _Open:

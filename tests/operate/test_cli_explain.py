@@ -11,7 +11,7 @@ from backupmx.config import load
 from backupmx.mail.message import Content
 from backupmx.operate.cli import cli
 from backupmx.operate.cli.explain import lines
-from backupmx.operate.explain import Said, explained
+from backupmx.operate.explain import Said, _changes, explained
 from backupmx.operate.policy import read_policy
 from tests.neighbours.unbound import unbound
 from tests.net.scripted_milter import ScriptedMilter, add, reply
@@ -100,6 +100,8 @@ class TestExplain:
         assert "_dmarc.sender.test TXT: v=DMARC1; p=reject\n" in told.output
         assert "header_checks:4 WARN food: Subject: lunch\n" in told.output
         assert "header_checks:3 IGNORE: X-Spam-Level: *" in told.output
+        assert "removes    X-Spam-Status: No, forged\n" in told.output
+        assert "adds too   Received: from mx7.elsewhere.test (mx7.elsewhere.test [198.51.100.7])" in told.output
         assert "x@example.jp> by" not in told.output
 
     def test_json(self, folder: Path) -> None:
@@ -122,6 +124,7 @@ class TestExplain:
             "type": "TXT",
             "exists": True,
             "records": ["v=spf1 ip4:198.51.100.1 -all"],
+            "secure": False,
         } in told["dns"]
         assert told["destinations"] == [
             {"address": "u@example.jp", "next_hop": "smtp:[primary1.example.net]", "state": "discarded"}
@@ -169,6 +172,12 @@ class TestExplain:
         assert explain(folder, HEAD, "--to", "nobody").exit_code == 2
         assert CliRunner().invoke(cli, ["explain", str(folder / "none.eml"), "-c", config]).exit_code == 2
 
+    def test_a_field_that_stands_there_twice(self, folder: Path) -> None:
+        """Of equal fields each counts: what a rule takes once is told once."""
+        assert _changes((b"A: 1", b"A: 1", b"B: 2"), (b"R: x", b"A: 1", b"C: 3"), (b"C: 3",)) == (
+            (b"A: 1", b"B: 2"), (b"R: x",),
+        )  # fmt: skip
+
     async def test_milters(self, folder: Path) -> None:
         """What milters say and add is told, and a refusal is the reply."""
         async with (
@@ -192,4 +201,5 @@ class TestExplain:
             "check: milter=neutral engine=two (END-OF-MESSAGE: refuse",
         ]
         assert any(line.startswith("milters    check: milter=neutral engine=one") for line in lines("m", result))
+        assert "           X-Seen: yes" in lines("m", result)
         assert any(line.startswith("verdict    reject (milter two") for line in lines("m", result))

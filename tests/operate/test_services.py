@@ -72,6 +72,7 @@ async def test_who_is_away_is_said(tmp_path: Path) -> None:
         ("spamass", [add(b"X-Spam-Flag", b"YES")], {}, True),
         ("rspamd", [], {b"E": [reply("554 5.7.1 Gtube pattern")]}, True),
         ("spamass", [add(b"X-Spam-Status", b"No, score=0")], {}, False),
+        ("clamav", [], {b"E": [b"t"]}, False),
         ("opendkim", [], {}, None),
     ],
 )
@@ -189,6 +190,16 @@ async def test_debian_s_own(tmp_path: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.neighbours
+async def test_a_milter_whose_engine_is_away(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """clamav-milter without its clamd answers, and puts everything off: that is no detection."""
+    with clamav_milter(tmp_path_factory.mktemp("clamav"), f"unix:{tmp_path}/none") as address:
+        config, routes = configured(tmp_path, OFF + listed("clamav-milter", address))
+        (service,) = await survey(config, routes, detect=True)
+    assert (service.answers, service.detects, service.good) == (True, False, False)
+    assert service.trouble.startswith("it puts mail off: 451 4.7.1")
+
+
+@pytest.mark.neighbours
 async def test_clamd_s_stream_max_length(tmp_path: Path) -> None:
     """What is larger than clamd takes would be put off for ever: told, with the line for clamd.conf."""
     line = "StreamMaxLength 51M"
@@ -215,6 +226,7 @@ async def test_old_signatures_are_trouble(tmp_path: Path) -> None:
         (service,) = await survey(config, routes, detect=False)
     assert service.answers
     assert service.trouble == "signatures of 2020-11-23, older than checks.virus.max_age"
+    assert ", signatures of 2020-11-23 08:27" in check_services.line(service)
     assert not service.good
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -70,5 +71,7 @@ def line(service: "Service") -> str:
     said = f"{service.detail}, {service.seconds * 1000:.1f} ms" if service.answers else f"AWAY: {service.detail}"
     found = {None: "", True: ", finds the test message", False: ", DOES NOT FIND the test message"}[service.detects]
     busy = f", queue {s.queue}, threads {s.threads} of {s.most_threads}" if (s := service.stats) else ""
+    if service.signatures is not None:
+        said += f", signatures of {time.strftime('%Y-%m-%d %H:%M', time.localtime(service.signatures))}"
     wrong = f"; TROUBLE: {service.trouble}" if service.trouble else ""
     return f"{service.kind} {service.name}{where}: {said}{busy}{found}{wrong}"

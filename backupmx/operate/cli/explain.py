@@ -103,6 +103,8 @@ def lines(file: str, e: "Explained") -> Iterator[str]:
         "rules", [_rule(d) + ", added by us" for d in (e.assessed.added.decisions if e.assessed.added else ())]
     )
     yield from _block("milters", e.milters)
+    yield from _block("removes", [_one_line(field) for field in e.removed])
+    yield from _block("adds too", [_one_line(field) for field in e.written])
     verdict = e.assessed.verdict
     yield from _block("verdict", [f"{verdict.fate}{f' ({verdict.reason})' if verdict.reason else ''}"])
     yield from _block("reply", [str(e.reply)])
@@ -138,9 +140,8 @@ def _record(name: str, rdtype: str, answer: "Answer | DNSTrouble") -> str:
 
     if isinstance(answer, DNSTrouble):
         return str(answer)
-    if not answer.exists:
-        return f"{name} {rdtype}: no such name"
-    return f"{name} {rdtype}: {'; '.join(answer.records) or 'nothing of this type'}"
+    told = "; ".join(answer.records) or ("nothing of this type" if answer.exists else "no such name")
+    return f"{name} {rdtype}: {told}{' (DNSSEC)' if answer.secure else ''}"
 
 
 def _one_line(header: bytes) -> str:
