@@ -27,10 +27,21 @@ def most_clients(smtp: Smtp, journal: Journal) -> int:
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         soft = allowed
-    most = max(1, (min(soft, wanted) if soft != resource.RLIM_INFINITY else wanted) - _OURS) // _EACH
+    most = clients_of(min(soft, wanted) if soft != resource.RLIM_INFINITY else wanted)
     if most < smtp.connection_limit:
         journal.warned(
             f"{soft} open files allow {most} clients a worker, less than smtp.connection_limit"
             f" ({smtp.connection_limit}); raise the limit (LimitNOFILE=, ulimit -n)"
         )
     return max(1, most)
+
+
+def clients_of(files: int) -> int:
+    """Pure.  For so many clients there are descriptors."""
+    return max(1, files - _OURS) // _EACH
+
+
+def allowed() -> int | None:
+    """So many descriptors a process started from here may have; None: there is no limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return None if hard == resource.RLIM_INFINITY else hard

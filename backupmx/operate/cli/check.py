@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from backupmx.config import Config, ConfigTrouble, Smtp, find
+from backupmx.config import Config, ConfigTrouble, find
 from backupmx.operate import page
 from backupmx.operate.cli import check_dns, check_primary, check_services
 from backupmx.operate.cli.options import config_option, json_option, write_json
@@ -49,6 +49,9 @@ def check_config(config_file: str | None, as_json: bool) -> None:
 
 def remarks(config: Config) -> list[str]:
     """What works and still deserves a word."""
+    from backupmx.operate.descriptors import allowed
+    from backupmx.operate.odds import odds
+
     found = []
     if domains := nobody_knows(config):
         found.append(
@@ -66,7 +69,7 @@ def remarks(config: Config) -> list[str]:
         found.append(f"admin.listen: no page, {', '.join(absent)} missing: pip install 'backupmx[page]', or write \"\"")
     found += strangers(config)
     found.extend(too_large_for_clamd(config))
-    return [*found, *at_odds(config.smtp), *impossible(config, _free(config))]
+    return [*found, *odds(config, _free(config), allowed())]
 
 
 def strangers(config: Config) -> Iterator[str]:
@@ -152,52 +155,9 @@ def stale_lists(config: Config, now: float) -> list[str]:
     return found
 
 
-def impossible(config: Config, free: int | None) -> Iterator[str]:
-    """Pure.  Limits that nobody or hardly anybody can keep.  `free`: octets on the queue's disk, None: not known."""
-    smtp, queue = config.smtp, config.queue
-    if smtp.timeout < 10:
-        yield f"smtp.timeout ({smtp.timeout:g}s) is so short that clients are disconnected while they think"
-    if config.checks.deadline < 1:
-        yield f"checks.deadline ({config.checks.deadline:g}s) is so short that no check has an answer by then"
-    if config.checks.deadline > 540:
-        yield (
-            f"checks.deadline ({config.checks.deadline:g}s): clients wait ten minutes (RFC 5321 4.5.3.2.6),"
-            " then send the message again"
-        )
-    if smtp.message_size_limit == 0:
-        yield "smtp.message_size_limit is 0: one message may fill the disk up to queue.min_free"
-    elif free is not None and free - queue.min_free < smtp.message_size_limit:
-        yield (
-            f"smtp.message_size_limit ({smtp.message_size_limit >> 20} MiB) is more than the queue's disk holds beyond"
-            f" queue.min_free ({queue.min_free >> 20} MiB): {free >> 20} MiB are free, so large mail is put off"
-        )
-
-
 def _free(config: Config) -> int | None:
     try:
         disk = os.statvfs(config.state_path(""))
     except OSError:
         return None  # not there yet
     return disk.f_bavail * disk.f_frsize
-
-
-def at_odds(smtp: Smtp) -> Iterator[str]:
-    """Pure.  Limits of which one makes another impossible."""
-    at_once, tls, recipients = (
-        smtp.client_connection_limit, smtp.client_new_tls_session_rate_limit, smtp.client_recipient_rate_limit,
-    )  # fmt: skip
-    if at_once > smtp.connection_limit:
-        yield (
-            f"smtp.client_connection_limit ({at_once}) is more than smtp.connection_limit ({smtp.connection_limit}):"
-            " one client can take every place of a worker"
-        )
-    if 0 < tls < at_once:
-        yield (
-            f"smtp.client_new_tls_session_rate_limit ({tls}) is less than smtp.client_connection_limit ({at_once}):"
-            " a client that may connect so often is refused when all its connections ask for TLS"
-        )
-    if 0 < recipients < smtp.recipient_limit:
-        yield (
-            f"smtp.client_recipient_rate_limit ({recipients}) is less than smtp.recipient_limit"
-            f" ({smtp.recipient_limit}): one large message is more than a client may send in a minute"
-        )
