@@ -1,7 +1,11 @@
 """alarm_ways: how an alarm reaches somebody: the log, mail, a webhook, a program.
 
 Each gets all that is new in one message.  A way that fails raises WayTrouble; what it should
-have told is told again at the next look.
+have told is told again at the next look.  Each has half a minute, whatever the other side does:
+one that hangs keeps the others waiting no longer, and leaves nothing running.
+
+A webhook is asked where it was written and nowhere else: a redirect would turn the POST into a
+GET that tells nothing, and let its host choose whom we ask.
 
     webhook, command   {"hostname", "text", "began": [{"key", "since", "text"}], "ended": [...]}
 
@@ -9,12 +13,18 @@ have told is told again at the next look.
 """
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
+import socket
 import subprocess
-import urllib.request
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from backupmx import __version__
 from backupmx.config import Config
@@ -26,6 +36,7 @@ from backupmx.queue.sqlite import open_queue
 from backupmx.route.routes import Routes
 
 _SECONDS = 30.0
+_AGENT = f"backupmx/{__version__}"
 
 
 class WayTrouble(Exception):
@@ -92,13 +103,19 @@ class Webhook:
         await asyncio.to_thread(self._post, report(news, self._hostname, now))
 
     def _post(self, body: bytes) -> None:
-        headers = {"Content-Type": "application/json", "User-Agent": f"backupmx/{__version__}"}
-        request = urllib.request.Request(self._url, body, headers)  # noqa: S310 config admits http and https
+        parts, headers = urlsplit(self._url), {"Content-Type": "application/json", "User-Agent": _AGENT}
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        place = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
-                pass  # 2xx, else it raises
-        except (OSError, ValueError) as error:
-            raise WayTrouble(str(error)) from None
+            with contextlib.closing(kind(parts.hostname or "", parts.port, timeout=_SECONDS)) as connection:
+                connection.connect()
+                with _no_longer_than(_SECONDS, connection.sock):
+                    connection.request("POST", place, body, headers)
+                    answer = connection.getresponse()
+        except (OSError, HTTPException, ValueError) as error:
+            raise WayTrouble(f"{parts.hostname}: {error or type(error).__name__}") from None
+        if answer.status // 100 != 2:
+            raise WayTrouble(f"{parts.hostname}: status {answer.status} {answer.reason}")
 
 
 class Command:
@@ -110,17 +127,54 @@ class Command:
 
     def _run(self, body: bytes) -> None:
         try:
-            done = subprocess.run(  # noqa: S603 the operator's own command, no shell
-                self._command, input=body, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                timeout=_SECONDS, check=False, start_new_session=True,
+            process = subprocess.Popen(  # noqa: S603 the operator's own command, no shell
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                start_new_session=True,
             )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise WayTrouble(f"{self._command[0]} took longer than {_SECONDS:.0f} s") from None
         except OSError as error:
             raise WayTrouble(f"{self._command[0]} cannot be run: {error.strerror}") from None
-        if done.returncode:
-            last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-            raise WayTrouble(f"{self._command[0]} ended with status {done.returncode}{f': {last}' if last else ''}")
+        try:
+            _, said = process.communicate(body, _SECONDS)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise WayTrouble(f"{self._command[0]} took longer than {_SECONDS:.0f} s") from None
+        if process.returncode:
+            last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+            raise WayTrouble(f"{self._command[0]} ended with status {process.returncode}{f': {last}' if last else ''}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Of it and all that it started.  One that became somebody else (sudo) lives on, and is not waited for."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    except PermissionError:
+        pass
+    for pipe in (process.stdin, process.stderr):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextlib.contextmanager
+def _no_longer_than(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """A timeout is for each octet; this is for the whole.  Raises TimeoutError, also of what looks like an answer."""
+    late = threading.Event()
+
+    def close() -> None:
+        late.set()
+        with contextlib.suppress(OSError):  # it is gone already
+            connection.shutdown(socket.SHUT_RDWR)
+
+    end = threading.Timer(seconds, close)
+    end.daemon = True
+    end.start()
+    try:
+        yield
+    finally:
+        end.cancel()
+        if late.is_set():
+            raise TimeoutError(f"no answer within {seconds:.0f} s")
 
 
 def report(news: News, hostname: str, now: float) -> bytes:

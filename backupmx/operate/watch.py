@@ -115,9 +115,13 @@ def _read(path: Path) -> Memory:
     """What is damaged is as if nobody had been told anything."""
     try:
         said = json.loads(path.read_bytes())
-        return {way: {key: Known(**one) for key, one in known.items()} for way, known in said.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {way: {key: _known(one) for key, one in known.items()} for way, known in said.items()}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return {}
+
+
+def _known(said: Mapping[str, float | str]) -> Known:
+    return Known(float(said["since"]), str(said["text"]), float(said["gone"]))
 
 
 def _write(path: Path, memory: Memory) -> None:

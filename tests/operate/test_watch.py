@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import trustme
 
 from backupmx.config import Config, parse
 from backupmx.journal import Journal
-from backupmx.operate import certificate
+from backupmx.operate import alarm_ways, certificate
 from backupmx.operate.alarm_ways import ways
 from backupmx.operate.policy import read_routes
 from backupmx.operate.watch import FILE, look
@@ -41,7 +42,14 @@ def web(answers: list[int]) -> Iterator[tuple[str, list[bytes]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(answers.pop(0) if answers else 200)
+            self.send_response(code := answers.pop(0) if answers else 200)
+            if code == 302:
+                self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            bodies.append(b"GET")
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *words: object) -> None:
@@ -103,8 +111,61 @@ async def test_by_webhook(tmp_path: Path) -> None:
     assert json.loads(bodies[0])["began"] == said["began"]
     assert [one["key"] for one in said["began"]] == [f"down {HOP}"]
     assert (said["hostname"], said["ended"]) == ("mx2.example.net", [])
-    assert sum(b"alarms.webhook: HTTP Error 500" in line for line in watched.log) == 1
+    assert sum(b"alarms.webhook: 127.0.0.1: status 500" in line for line in watched.log) == 1
     assert sum(b"alarm: " in line for line in watched.log) == 1
+
+
+async def test_a_webhook_that_redirects(tmp_path: Path) -> None:
+    """It is not followed: who redirects is not told, the log says so, and he is asked again."""
+    with web([302, 302]) as (url, bodies):
+        async with Watched(tmp_path, f'webhook = "{url}"\n') as watched:
+            for minute in range(2):
+                await watched.look(NOW + 60 * minute, down=True)
+    assert b"GET" not in bodies
+    assert len(bodies) == 2
+    assert any(b"alarms.webhook: 127.0.0.1: status 302" in line for line in watched.log)
+
+
+async def test_a_webhook_that_drips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends an octet now and then keeps nobody waiting for longer than the limit."""
+    monkeypatch.setattr(alarm_ways, "_SECONDS", 0.3)
+    done = threading.Event()
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not done.wait(0.05):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        async with Watched(tmp_path, f'webhook = "http://127.0.0.1:{server.getsockname()[1]}/"\n') as watched:
+            await watched.look(NOW, down=True)
+        done.set()
+        thread.join()
+    assert any(b"alarms.webhook: 127.0.0.1: no answer within" in line for line in watched.log)
+
+
+async def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended with all that it started."""
+    monkeypatch.setattr(alarm_ways, "_SECONDS", 0.5)
+    child = tmp_path / "child"
+    command = ["/bin/sh", "-c", f"sleep 1000 & echo $! > {child}; wait"]
+    async with Watched(tmp_path, f"command = {json.dumps(command)}\n") as watched:
+        await watched.look(NOW, down=True)
+    assert any(b"took longer than" in line for line in watched.log)
+    assert not _lives(child.read_text().strip())
+
+
+def _lives(pid: str) -> bool:
+    """And is no mere entry of the process table."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 async def test_by_a_program(tmp_path: Path) -> None:
@@ -137,7 +198,8 @@ async def test_a_queue_that_cannot_be_read(tmp_path: Path) -> None:
 
 async def test_a_damaged_memory(tmp_path: Path) -> None:
     """alarms.json with anything in it: what is wrong is told again, and nothing breaks."""
-    for rubbish in (b"", b"{", b"[1]", b'{"log": {"x": {"y": 1}}}', b"\xff\x00", b'{"log": 3}'):
+    for rubbish in (b"", b"{", b"[1]", b'{"log": {"x": {"y": 1}}}', b"\xff\x00", b'{"log": 3}',
+                    b'{"log": {"x": {"since": 1, "text": "y", "gone": "z"}}}', b"[" * 100_000):  # fmt: skip
         async with Watched(tmp_path, "") as watched:
             (tmp_path / "state" / FILE).write_bytes(rubbish)
             await watched.look(NOW, down=True)

@@ -25,10 +25,11 @@ def token(who: str, new: bool, revoke: bool, config_file: str | None) -> None:
     """
     from backupmx.operate.identity import become_owner_of
     from backupmx.operate.page.tokens import FILE, METRICS, OPERATOR, Tokens
+    from backupmx.route.transport_map import fold
 
     config = load_config(config_file)
     if who not in (OPERATOR, METRICS):
-        who = folded(who)
+        who = fold(folded(who))
         if not revoke:
             require_ours(config, [who])
     become_owner_of(config.state_path(""))

@@ -145,7 +145,9 @@ async def mine(call: Call) -> Mine:
     domain = call.request.scope["visitor"].domain or call.asked("domain")
     if not domain:
         raise Wrong("domain: name one")
-    return await call.sight.mine(domain)
+    if (found := await call.sight.mine(domain)) is None:
+        raise Unknown(f"{domain} is not among our relay domains")
+    return found
 
 
 _ID = Word("id", "The queue id.", where="path")

@@ -2,10 +2,11 @@
 
     Host      one of ours, else 421: a name of somebody else's that leads here is DNS rebinding
     Origin    ours or none, else 403; also where only the browser says it (Sec-Fetch-Site)
-    body      at most so large, within so many seconds, a form or JSON: 413, 408, 415
     visitor   by bearer token or session; nobody: 401, or the login
-    CSRF      what changes something by a session has the session's word: 403
     place     metrics reads /metrics, the owner of a domain his page, the operator everything: 403
+    body      at most so large, within so many seconds, a form or JSON: 413, 408, 415; of nobody none is read
+              but the login's
+    CSRF      what changes something by a session has the session's word: 403
 
 Every answer has headers that let a browser run, show and send nothing but ours.  What goes
 wrong behind it is a traceback in the log and a 500 that tells nothing.
@@ -16,10 +17,10 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,8 +29,10 @@ from backupmx.operate.page import tokens
 from backupmx.operate.page.tokens import METRICS, Tokens, Visitor
 
 COOKIE = "backupmx"
+HOST_COOKIE = "__Host-backupmx"
+"""Behind TLS: browsers let no other host of the domain, and nothing in clear, set one of this name."""
 LARGEST = 64 << 10
-LARGEST_OF = {"/workbench": 4 << 20, "/api/workbench": 4 << 20}
+LARGEST_OF = {"/workbench": 4 << 20, "/api/workbench": 4 << 20, "/login": 1 << 10}
 """Octets of a body."""
 SECONDS = 20.0
 """For a body to arrive."""
@@ -111,35 +114,41 @@ class Guard:
         if host not in self._place.hosts:
             raise _Refused(421, f"This is not {host!r}: open it by its own address, or write the name into admin.hosts")
         _same_origin(headers, host, method)
-        scope["secure"] = host in self._place.proxied
+        scope["cookie"] = cookie = HOST_COOKIE if host in self._place.proxied else COOKIE
+        scope["visitor"] = visitor = self._visitor(headers, cookie)
+        closed = path not in _OPEN and not path.startswith("/static/")
+        if closed and visitor is None:
+            return _who_are_you(path, method, "hx-request" in headers), _again(b"")
+        if closed and visitor is not None:
+            _stays_in_his_place(visitor, path)
         body = await _body(receive, headers, LARGEST_OF.get(path, LARGEST)) if method not in _SAFE else b""
         scope["form"] = _form(headers, body) if body else {}
-        scope["visitor"] = visitor = self._visitor(headers)
-        if path not in _OPEN and not path.startswith("/static/"):
-            if visitor is None:
-                return _who_are_you(path, method, "hx-request" in headers), _again(b"")
-            self._allow(visitor, path, method, headers, scope["form"])
+        if closed and visitor is not None and method not in _SAFE:
+            _from_his_session(visitor, headers, scope["form"])
         return None, _again(body)
 
-    def _visitor(self, headers: Headers) -> Visitor | None:
+    def _visitor(self, headers: Headers, cookie: str) -> Visitor | None:
         known = self._tokens.read()
         kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return tokens.bearer(known, token.strip())
-        try:
-            jar = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return None
-        return tokens.visitor(known, jar[COOKIE].value, self._clock()) if COOKIE in jar else None
+        # Cookies know no ports: those of every other program on this host are here too, in whatever shape.
+        jar = cookie_parser(headers.get("cookie", ""))
+        return tokens.visitor(known, jar[cookie], self._clock()) if cookie in jar else None
 
-    def _allow(self, visitor: Visitor, path: str, method: str, headers: Headers, form: Form) -> None:
-        places = _FOR_METRICS if visitor.who == METRICS else _FOR_OWNERS if visitor.domain else None
-        if places is not None and path not in places:
-            raise _Refused(403, f"The token of {visitor.who} does not open this")
-        if visitor.csrf and method not in _SAFE:
-            given = headers.get("x-csrf-token", "") or form.get("csrf", "")
-            if not tokens.same(given, visitor.csrf):
-                raise _Refused(403, "This form is not from this session: go back, load the page anew, and try again")
+
+def _stays_in_his_place(visitor: Visitor, path: str) -> None:
+    """Raises _Refused."""
+    places = _FOR_METRICS if visitor.who == METRICS else _FOR_OWNERS if visitor.domain else None
+    if places is not None and path not in places:
+        raise _Refused(403, f"The token of {visitor.who} does not open this")
+
+
+def _from_his_session(visitor: Visitor, headers: Headers, form: Form) -> None:
+    """Raises _Refused."""
+    given = headers.get("x-csrf-token", "") or form.get("csrf", "")
+    if visitor.csrf and not tokens.same(given, visitor.csrf):
+        raise _Refused(403, "This form is not from this session: go back, load the page anew, and try again")
 
 
 def _same_origin(headers: Headers, host: str, method: str) -> None:
@@ -158,7 +167,8 @@ def _same_origin(headers: Headers, host: str, method: str) -> None:
 
 async def _body(receive: Receive, headers: Headers, largest: int) -> bytes:
     """All of it.  Raises _Refused; what is too large by its own word is not read."""
-    if (said := headers.get("content-length", "")).isdecimal() and int(said) > largest:
+    said = headers.get("content-length", "").lstrip("0")
+    if len(said) > 18 or (said.isdecimal() and int(said) > largest):
         raise _Refused(413, f"At most {largest >> 10} KiB")
     parts, octets = [], 0
     try:
@@ -223,4 +233,5 @@ def place(listen: str, hosts: Iterable[str]) -> Place:
     host, _, port = listen.rpartition(":")
     loopback = ("localhost", "127.0.0.1", "[::1]")
     own = {host, *loopback} if host in (*loopback, "0.0.0.0", "[::]") else {host}  # noqa: S104 compared, not bound
-    return Place(proxied | {f"{name}:{port}".lower() for name in own}, proxied)
+    named = {f"{name}:{port}" for name in own} | (own if int(port) == 80 else set())  # browsers leave out 80
+    return Place(proxied | {name.lower() for name in named}, proxied)

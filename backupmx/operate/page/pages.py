@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from backupmx.operate.page import plot, tokens, trial
 from backupmx.operate.page.deeds import GROUP_WORDS, WORDS, Deeds, Refused, Unknown
-from backupmx.operate.page.guard import COOKIE
+from backupmx.operate.page.guard import HOST_COOKIE
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.template import render
 from backupmx.operate.page.tokens import Tokens
@@ -61,7 +61,9 @@ class Pages:
 
     async def mine(self, request: Request) -> Response:
         domain = request.scope["visitor"].domain or request.query_params.get("domain", "")
-        return _html(request, "mine.html", mine=await self._sight.mine(domain))
+        if (found := await self._sight.mine(domain)) is None:
+            raise Unknown(f"{domain or 'that'} is not among our relay domains")
+        return _html(request, "mine.html", mine=found)
 
     async def queue(self, request: Request) -> Response:
         asked = {name: request.query_params.get(name, "") for name in ("next_hop", "state", "after")}
@@ -140,14 +142,15 @@ class Pages:
             return _html(request, "login.html", 403, wrong=True)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
-            COOKIE, tokens.session(token, visitor.who, time.time()), max_age=int(tokens.SESSION),
-            httponly=True, samesite="strict", secure=request.scope["secure"],
+            request.scope["cookie"], tokens.session(token, visitor.who, time.time()), max_age=int(tokens.SESSION),
+            httponly=True, samesite="strict", secure=request.scope["cookie"] == HOST_COOKIE,
         )  # fmt: skip
         return answer
 
     async def logout(self, request: Request) -> Response:
         answer = RedirectResponse("/login", 303)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.scope["secure"])
+        cookie = request.scope["cookie"]
+        answer.delete_cookie(cookie, httponly=True, samesite="strict", secure=cookie == HOST_COOKIE)
         return answer
 
 

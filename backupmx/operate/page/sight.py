@@ -49,6 +49,7 @@ from backupmx.queue.refusals import Group, kind_of
 from backupmx.queue.sqlite import SqliteQueue
 from backupmx.recipients.store import StoreTrouble
 from backupmx.route.routes import Routes
+from backupmx.route.transport_map import fold
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class Sight:
 
     async def status(self) -> Status:
         """Raises QueueTrouble."""
-        return await self._lately("", self._status)
+        return await self._lately("status", self._status)
 
     def forget(self) -> None:
         """Something was done: the next look is a new one."""
@@ -168,9 +169,12 @@ class Sight:
         """Messages by queue id, Message-ID, sender or recipient.  Raises QueueTrouble."""
         return [trace(life) for life in await self.queue.trace(word, _LIVES)]
 
-    async def mine(self, domain: str) -> Mine:
-        """For its owner.  Raises QueueTrouble."""
-        return await self._lately(domain, lambda: self._mine(domain))
+    async def mine(self, domain: str) -> Mine | None:
+        """For its owner; None: not one of ours, or no longer.  Raises QueueTrouble."""
+        folded = fold(domain.removesuffix("."))
+        if not folded or not self.routes.is_ours(f"postmaster@{folded}"):
+            return None
+        return await self._lately(f"mine {folded}", lambda: self._mine(folded))
 
     async def _mine(self, domain: str, limit: int = 200) -> Mine:
         hops, own = await self.queue.hop_states(), list[Own]()
@@ -180,7 +184,7 @@ class Sight:
             page = await self.queue.waiting(after=after, limit=_PAGE)
             for entry in page:
                 for r in entry.recipients:
-                    if domain_of(r.address) == domain and r.state in _WAITING:
+                    if r.state in _WAITING and fold(domain_of(r.address)) == domain:
                         counts.setdefault(r.next_hop, {}).setdefault(r.state, []).append(entry.arrived)
                         why, when = why_and_when(entry, r, hops)
                         own.append(Own(int(entry.arrived), entry.size, r.address, str(r.state), why, int(when)))

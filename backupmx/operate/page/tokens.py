@@ -27,6 +27,8 @@ FILE = "page.tokens"
 OPERATOR, METRICS = "operator", "metrics"
 SESSION = 12 * 3600.0
 """Seconds until somebody has to come with his token again: one shift."""
+_STEP = 300.0
+"""So far the clock may be set back without ending sessions; further, and they would last longer than a shift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Tokens:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.writelines(f"{who} {token}\n" for who, token in sorted(known.items()))
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut leaves an empty file of the right name
         fresh.replace(self.path)
 
 
@@ -125,7 +129,7 @@ def visitor(known: Mapping[str, str], cookie: str, now: float) -> Visitor | None
     until, _, nonce = rest.partition(":")
     token = known.get(who, "")
     good = hmac.compare_digest(mac.encode("utf-8", "replace"), _signed(token, "session", plain).encode())
-    if not (token and good and until.isdecimal() and now < int(until)):
+    if not (token and good and until.isdecimal() and 0 < int(until) - now <= SESSION + _STEP):
         return None
     return Visitor(who, _signed(token, "csrf", nonce))
 

@@ -4,7 +4,8 @@
 
 Rules and message are pasted by somebody, and a pattern may run for ever: so they are tried in a
 process of their own, with little memory, no file to write, ten seconds of CPU, and killed when
-it takes longer.  Two at once; a third waits.  Nothing is queued and no engine asked.
+it takes longer.  It imports nothing from the folder that we happen to stand in (-P) and has
+nothing of our environment but what Python wants.  Two at once; a third waits.  Nothing is queued and no engine asked.
 
 The same functions as the server's and replay-headers': rules/replay.py.
 """
@@ -34,6 +35,7 @@ _MEMORY = 1 << 30
 """Octets of address space: Python and its libraries take a third of it."""
 _MOST_LINES, _LONGEST = 2000, 1000
 """Of an answer: what is more is cut."""
+_PYTHONS = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONPATH", "PYTHONHOME", "TZ")
 _at_once = asyncio.Semaphore(2)
 
 
@@ -42,8 +44,9 @@ async def attempt(config: Config, message: str, rules: str) -> Trial:
     asked = json.dumps({"message": message, "rules": rules}).encode()
     async with _at_once:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "backupmx.operate.page.trial", str(config.path),
+            sys.executable, "-P", "-m", "backupmx.operate.page.trial", str(config.path),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if name in _PYTHONS},
         )  # fmt: skip
         try:
             async with asyncio.timeout(SECONDS):

@@ -9,10 +9,13 @@ import pytest
 
 from backupmx.operate.page import guard, tokens
 from backupmx.operate.page.api import OPERATIONS
+from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import METRICS, OPERATOR
+from backupmx.operate.policy import read_routes
 from backupmx.queue.entry import State
+from tests.operate.desk import Desk
 from tests.operate.page.conftest import HOST, Page
-from tests.queue.samples import entry
+from tests.queue.samples import HOP, entry
 
 PLACES = ["/", "/queue", "/quarantine", "/refused", "/rules", "/trace", "/message/x", "/mine", "/metrics",
           "/api/openapi.json", *(one.path for one in OPERATIONS if one.method == "GET")]  # fmt: skip
@@ -98,6 +101,74 @@ async def test_the_cookie(page: Page) -> None:
         proxied = (await client.post("/login", data={"token": page.tokens.issue(OPERATOR)})).headers["set-cookie"]
     assert ["HttpOnly" in plain, "SameSite=strict" in plain, "Secure" in plain] == [True, True, False]
     assert "Secure" in proxied
+
+
+async def test_the_cookies_of_others(page: Page) -> None:
+    """Cookies know no ports: what any other program on this host set, in any shape, signs nobody out."""
+    async with page.browser() as (client, _):
+        own = f"{guard.COOKIE}={client.cookies[guard.COOKIE]}"
+        for odd in ('a={"b": "c d"}; ', "x=a b, c; ", "=; ;; ", '"; ', f"{guard.COOKIE}x=1; "):
+            answer = await client.get("/", headers={"cookie": odd + own})
+            assert answer.status_code == 200
+
+
+async def test_a_cookie_from_a_neighbour(page: Page) -> None:
+    """Behind TLS the cookie has a name that no other host of the domain can set; the other name signs nobody in."""
+    token = page.tokens.issue(OPERATOR)
+    async with page.client("", host="mx2.example.net") as client:
+        said = (await client.post("/login", data={"token": token})).headers["set-cookie"]
+        assert said.startswith("__Host-backupmx=")
+        assert "Path=/" in said
+        value = said.split("=", 1)[1].split(";")[0]
+        codes = [
+            (await client.get("/", headers={"cookie": f"{name}={value}"})).status_code
+            for name in ("backupmx", "__Host-backupmx")
+        ]
+    assert codes == [303, 200]
+
+
+async def test_nobodys_body_is_not_read(page: Page) -> None:
+    """Who has no token cannot make us keep megabytes; nor whose token opens something else."""
+    taken = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal taken
+        taken += 1
+        return {"type": "http.request", "body": b"x" * 65536, "more_body": True}
+
+    sent: list[int] = []
+
+    async def send(message) -> None:  # type: ignore[no-untyped-def]
+        sent.append(message.get("status", 0))
+
+    for token in ("", page.tokens.issue(METRICS), page.tokens.issue("example.jp")):
+        headers = [(b"host", HOST.encode()), (b"authorization", f"Bearer {token}".encode())]
+        await page.app(
+            {"type": "http", "method": "POST", "path": "/api/workbench", "headers": headers, "query_string": b""},
+            receive, send,
+        )  # fmt: skip
+    assert (taken, [code for code in sent if code]) == (0, [401, 403, 403])
+
+
+async def test_a_length_of_30000_digits(page: Page) -> None:
+    """It is too large, and no bug."""
+    async with page.client() as client:
+        answer = await client.post("/api/flush", content=b"", headers={"content-length": "9" * 30_000})
+    assert answer.status_code == 413
+
+
+def test_the_port_that_browsers_leave_out() -> None:
+    """On port 80 a browser names the host alone."""
+    assert {"127.0.0.1", "127.0.0.1:80"} <= guard.place("127.0.0.1:80", ()).hosts
+    assert "127.0.0.1" not in guard.place("127.0.0.1:8025", ()).hosts
+
+
+async def test_a_clock_that_was_set_back(page: Page) -> None:
+    """A session does not outlast its shift because the clock was wrong; a step of minutes ends none."""
+    token, now = page.tokens.issue(OPERATOR), 1_000_000.0
+    known, cookie = {OPERATOR: token}, tokens.session(token, OPERATOR, now)
+    assert tokens.visitor(known, cookie, now - 60) is not None
+    assert tokens.visitor(known, cookie, now - 86400) is None
 
 
 async def test_a_wrong_token_at_the_login(page: Page) -> None:
@@ -216,6 +287,42 @@ async def test_ids_lead_nowhere(page: Page) -> None:
             assert (answer.status_code, "x-evil" in answer.headers) in ((404, False), (400, False))
         for path in ("/static/../tokens.py", "/static/%2e%2e/tokens.py", "/static/", "/static/..%2fpages.py"):
             assert (await client.get(path)).status_code == 404
+
+
+async def test_an_owner_and_his_other_names(page: Page) -> None:
+    """His domain is his in any case; a subdomain, a neighbour in the same message and a lookalike are not."""
+    await page.queue.put(
+        entry("Anna@EXAMPLE.JP", "b@sub.example.jp", "c@example.jp.evil.example", "d@xexample.jp", "e@example.org")
+    )
+    async with page.client("example.jp") as client:
+        said = (await client.get("/api/mine")).json()
+    assert [one["address"] for one in said["mail"]] == ["Anna@EXAMPLE.JP"]
+    assert sum(one["queued"] for one in said["primaries"]) == 1
+
+
+async def test_the_owner_of_a_name_that_is_not_ascii(desk: Desk, page: Page) -> None:
+    """His token is made for either spelling, and shows what waits for both."""
+    (desk.config.parent / "transport.map").write_text(f"example.jp {HOP}\nxn--wgv71a.jp {HOP}\n")
+    made = [desk.says("page", "token", name) for name in ("日本.jp", "xn--wgv71a.jp", "日本.JP.")]
+    assert len({one.stdout for one in made}) == 1
+    assert "xn--wgv71a.jp" in page.tokens.read()
+    sight = Sight(page.queue, page.config, read_routes(page.config))
+    await page.queue.put(entry("anna@日本.jp", "bob@xn--wgv71a.jp", "carl@example.jp"))
+    found = await sight.mine("xn--wgv71a.jp")
+    assert found is not None
+    assert {one.address for one in found.mail} == {"anna@日本.jp", "bob@xn--wgv71a.jp"}
+
+
+async def test_mail_of_no_domain(page: Page) -> None:
+    """The operator names none, or a stranger's, before and after he looked at the rest: 404, and the rest stays."""
+    page.tokens.issue("gone.example")
+    async with page.client() as client:
+        for name in ("", "nobody.example", "status", "\x00", "a" * 3000, "."):
+            assert (await client.get("/mine", params={"domain": name})).status_code == 404
+            assert (await client.get("/api/mine", params={"domain": name})).status_code in (404, 422)
+            assert (await client.get("/")).status_code == 200
+    async with page.client("gone.example") as client:
+        assert (await client.get("/")).status_code == 404
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\x1b[2J\u202e\x00</pre>"

@@ -75,6 +75,16 @@ async def test_one_that_does_not_end(page: Page, monkeypatch: pytest.MonkeyPatch
     assert "was stopped" in (await trial.attempt(page.config, MESSAGE, "/x/ REJECT")).trouble
 
 
+async def test_the_folder_we_stand_in(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies where the appliance was started is never run, and what its environment keeps is not passed on."""
+    ran = tmp_path / "ran"
+    (tmp_path / "json.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONSTARTUP", "/none")
+    assert (await trial.attempt(page.config, MESSAGE, "/x/ REJECT")).trouble == ""
+    assert not ran.exists()
+
+
 async def test_a_paste_of_100_mb(page: Page) -> None:
     """It is refused before it is read; 4 MiB is the most."""
     async with page.client() as client:
