@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from backupmx.mail.address import domain_of
 from backupmx.queue.entry import QUARANTINE, VIRUS, HopState, QueuedEntry, QueuedRecipient, State
+from backupmx.queue.legible import is_marked
 from backupmx.queue.sqlite import SqliteQueue
 
 if TYPE_CHECKING:
@@ -93,10 +94,15 @@ async def act_on(queue: SqliteQueue, verb: Verb, entry: QueuedEntry, address: st
     changed = 0
     for recipient in [r for r in named if r.state in verb.applies_to]:
         changed += await queue.change(
-            entry.id, recipient.address, verb.becomes, now=time.time(), reason=_reason(verb, recipient.reason),
+            entry.id, _named(recipient), verb.becomes, now=time.time(), reason=_reason(verb, recipient.reason),
             was=frozenset(verb.applies_to),
         )  # fmt: skip
     return Done(changed, "" if changed else _why_not(verb, [r.state for r in named]))
+
+
+def _named(recipient: QueuedRecipient) -> str:
+    """Nobody can name a damaged address: then it is all that the verb applies to."""
+    return "" if is_marked((recipient.address,)) else recipient.address
 
 
 def _reason(verb: Verb, before: str) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from backupmx.queue.account import PRUNED, Fate, Life, Sheet
-from backupmx.queue.entry import State
-from backupmx.queue.rows import DAY
+from backupmx.queue.rows import DAY, state_of
 from backupmx.queue.schema import Connection
 
 Key = tuple[int, str, int]
@@ -114,7 +113,7 @@ def _lives(db: Connection, ids: Sequence[str]) -> Iterator[Life]:
     ).fetchall():
         id, arrived, sender, size, message_id, own, n, address, state, attempts, next_attempt, hop, many, reason = row
         heads[id] = (arrived, sender, size, message_id, bool(own))
-        fate = Fate(address, State(state), None, attempts, next_attempt, hop, reason, many)
+        fate = Fate(address, state_of(state), None, attempts, next_attempt, hop, reason, many)
         fates.setdefault(id, []).append((n, float("inf"), fate))
     redirected: dict[str, list[str]] = {}
     for id, address in db.execute(

@@ -41,6 +41,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from backupmx.queue.entry import QueueTrouble
+from backupmx.queue.legible import forgiving, is_illegible
 from backupmx.queue.schema import PATIENCE, Connection, is_world, trouble_of, when_free
 
 _MOST = 500
@@ -158,10 +159,10 @@ class Writer:
             results = _together(db, batch)
         except Exception as error:
             _rollback(db)
-            if is_world(error):
+            if is_world(error) and not is_illegible(error):
                 raise
             self._begin(db)
-            results = _each_alone(db, batch)
+            results = _forgiven(db, batch) if is_illegible(error) else _each_alone(db, batch)
         try:
             db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -248,6 +249,12 @@ def _together(db: Connection, batch: Sequence[Job]) -> Sequence[Any]:
         for at, result in zip(places, work.apply(db, [batch[at][1] for at in places]), strict=True):
             results[at] = result
     return results
+
+
+def _forgiven(db: Connection, batch: Sequence[Job]) -> Sequence[Any]:
+    """One damaged row keeps nobody waiting: what is read of it is marked (legible.py)."""
+    with forgiving(db):
+        return _each_alone(db, batch)
 
 
 def _each_alone(db: Connection, batch: Sequence[Job]) -> Sequence[Any]:

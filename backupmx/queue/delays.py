@@ -24,6 +24,7 @@ from backupmx.queue.commit import Work
 from backupmx.queue.entry import Claim, ClaimedRecipient, id_prefix
 from backupmx.queue.facts import WARNED, facts, set_facts
 from backupmx.queue.incoming import put
+from backupmx.queue.legible import is_marked
 from backupmx.queue.rows import Packed, client_of
 from backupmx.queue.schema import Connection
 
@@ -77,7 +78,8 @@ def late(db: Connection, before: float, limit: int) -> Page:
         db.execute("COMMIT")
     found = []
     for key, id, arrived, sender, size, body, smtputf8, ret, envid, client, vouched, head in rows:
-        if those := waiting.get(key):
+        those = waiting.get(key)
+        if those and not is_marked((sender, client, *(one.address for _, one, _ in those))):
             claim = Claim(
                 id, arrived, those[0][0], sender, tuple(r for _, r, _ in those), Message((head,) if head else ()),
                 size, body, bool(smtputf8), ret, envid, client_of(client), bool(vouched),

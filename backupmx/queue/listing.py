@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 
 from backupmx.queue.entry import QueuedEntry, QueuedRecipient, State
+from backupmx.queue.legible import DAMAGED, behind, is_marked
+from backupmx.queue.rows import state_of
 from backupmx.queue.schema import Connection
 
 _ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason, e.vouched FROM entry e"
@@ -47,20 +49,33 @@ def _listed(
         if id:
             rows = db.execute(f"{_ENTRY} WHERE e.id = ? AND {some}", (id,)).fetchall()
         else:
-            rows = db.execute(f"{_ENTRY} WHERE e.id > ? AND {some} ORDER BY e.id LIMIT ?", (after, limit)).fetchall()
+            page = f"{_ENTRY} WHERE e.id > CAST(? AS TEXT) AND {some} ORDER BY e.id LIMIT ?"
+            rows = db.execute(page, (behind(after), limit)).fetchall()
         recipients = db.execute(_RECIPIENTS, (json.dumps([row[0] for row in rows]),)).fetchall()
     finally:
         db.execute("COMMIT")
     reasons = {row[0]: row[6] for row in rows}
+    marked = {row[0] for row in (*rows, *recipients) if is_marked(row)}
     of_entry: dict[int, list[QueuedRecipient]] = {row[0]: [] for row in rows}
     for entry, address, hop, state, reason, attempts, next_attempt, lease, paused, fixed, many in recipients:
-        if State(state).in_quarantine == quarantine:
-            if not reason and state in (State.HELD, State.DISCARDED):
+        if state_of(state).in_quarantine == quarantine:
+            if entry in marked:
+                reason = DAMAGED
+            elif not reason and state in (State.HELD, State.DISCARDED):
                 reason = reasons[entry]  # the rule's word is written once, with the message
             leased = lease is not None and lease > now
             of_entry[entry].append(
                 QueuedRecipient(
-                    address, hop, State(state), reason, attempts, next_attempt, leased, bool(paused), bool(fixed), many
+                    address,
+                    hop,
+                    state_of(state),
+                    reason,
+                    attempts,
+                    next_attempt,
+                    leased,
+                    bool(paused),
+                    bool(fixed),
+                    many,
                 )
             )
     return [

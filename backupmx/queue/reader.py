@@ -1,8 +1,9 @@
 """reader: one thread that reads, on a connection of its own.
 
 A reader sees the queue as the last commit left it and waits for nobody; a long
-listing holds no mail up.  Trouble gives the connection up; the next reading
-gets a new one.
+listing holds no mail up.  What one bad row made illegible is read again, and
+marked (legible.py).  Trouble gives the connection up; the next reading gets a
+new one.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from backupmx.queue.entry import QueueTrouble
+from backupmx.queue.legible import forgiving, is_illegible
 from backupmx.queue.schema import Connection, trouble_of
 
 T = TypeVar("T")
@@ -39,8 +41,14 @@ class Reader:
 
     def _read(self, query: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         try:
-            self._db = self._db or self._connect()
-            return query(self._db, *arguments)
+            db = self._db = self._db or self._connect()
+            try:
+                return query(db, *arguments)
+            except sqlite3.OperationalError as error:
+                if not is_illegible(error):
+                    raise
+            with forgiving(db):
+                return query(db, *arguments)
         except (sqlite3.Error, OSError) as error:
             self._give_up()
             raise trouble_of(error) from error

@@ -153,6 +153,14 @@ def stored(row: Sequence[Any]) -> Stored:
     )  # fmt: skip
 
 
+def state_of(word: str) -> State:
+    """As it is kept; of a word that is none, held: nothing of it may go by itself."""
+    try:
+        return State(word)
+    except ValueError:
+        return State.HELD
+
+
 def text(value: str) -> str:
     """What SQLite can keep: no lone surrogates."""
     if value.isascii():

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from backupmx.mail.message import Buffer, Message
 from backupmx.queue.bodies import Bodies, Damaged
 from backupmx.queue.claims import Leased
-from backupmx.queue.entry import Claim, State, Total
+from backupmx.queue.entry import Claim, Total
+from backupmx.queue.legible import DAMAGED, forgiving, is_marked
 from backupmx.queue.parcel import Consignee, Parcel
-from backupmx.queue.rows import ENTRY, Stored, stored
+from backupmx.queue.rows import ENTRY, Stored, state_of, stored
 from backupmx.queue.schema import Connection
 
 _ENTRIES = f"SELECT {','.join(ENTRY)} FROM entry"  # noqa: S608 our own names
@@ -65,6 +66,7 @@ def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
             continue
         octets += entry.size
         try:
+            _legible(one)
             loaded.claims.append(_claim(entry, one, _verified(entry, bodies)))
         except Damaged as damage:
             loaded.damaged.append((entry.id, str(damage)))
@@ -90,9 +92,14 @@ def _each_alone(db: Connection, leased: Sequence[Leased], loaded: Loaded) -> dic
         except _UNREADABLE as error:
             if not _is_damage(error):
                 raise
-            (id,) = db.execute("SELECT id FROM entry WHERE key = ?", (key,)).fetchone()
-            loaded.damaged.append((id, str(error)))
+            loaded.damaged.append((_id_of(db, key), str(error)))
     return entries
+
+
+def _id_of(db: Connection, key: int) -> str:
+    with forgiving(db):
+        (id,) = db.execute("SELECT id FROM entry WHERE key = ?", (key,)).fetchone()
+        return str(id)
 
 
 def _claim(entry: Stored, leased: Leased, message: Message) -> Claim:
@@ -100,6 +107,13 @@ def _claim(entry: Stored, leased: Leased, message: Message) -> Claim:
         entry.id, entry.arrived, leased.next_hop, entry.sender, leased.recipients, message, entry.size,
         entry.body_type, entry.smtputf8, entry.ret, entry.envid, entry.client, entry.vouched,
     )  # fmt: skip
+
+
+def _legible(leased: Leased) -> None:
+    """Raises Damaged: its primary would be asked for somebody else."""
+    for one in leased.recipients:
+        if is_marked((one.address, one.notify, one.orcpt)):
+            raise Damaged(f"recipient {one.address!r} is not text any more")
 
 
 def _verified(entry: Stored, bodies: Bodies) -> Message:
@@ -153,8 +167,10 @@ def parcel(db: Connection, bodies: Bodies, id: str) -> tuple[Parcel, Message] | 
     finally:
         db.execute("COMMIT")
     content, damage = found or (Message(()), "gone")
+    if is_marked(row) or any(map(is_marked, recipients)):
+        damage = damage or DAMAGED.partition(": ")[2]
     consignees = tuple(
-        Consignee(address, State(state), hop, reason, attempts, next_attempt, notify, orcpt, bool(fixed), many)
+        Consignee(address, state_of(state), hop, reason, attempts, next_attempt, notify, orcpt, bool(fixed), many)
         for address, state, hop, reason, attempts, next_attempt, notify, orcpt, fixed, many in recipients
     )
     packed = Parcel(
@@ -171,7 +187,7 @@ def totals(db: Connection) -> Sequence[Total]:
         " (SELECT abs(hop) AS hop, state, count(*) AS many, min(entry) AS first FROM recipient GROUP BY 1, 2) t"
         " JOIN hop h ON h.key = t.hop JOIN entry e ON e.key = t.first ORDER BY h.name, t.state"
     )
-    return [Total(hop, State(state), many, oldest) for hop, state, many, oldest in rows.fetchall()]
+    return [Total(hop, state_of(state), many, oldest) for hop, state, many, oldest in rows.fetchall()]
 
 
 def check(db: Connection, bodies: Bodies) -> Sequence[str]:
@@ -192,15 +208,16 @@ def _unsound(db: Connection, bodies: Bodies) -> Iterator[str]:
 def _damaged(db: Connection, bodies: Bodies) -> Iterator[str]:
     """Every entry, one at a time in memory, each in a read of its own."""
     key = 0
-    while row := db.execute("SELECT key, id FROM entry WHERE key > ? ORDER BY key LIMIT 1", (key,)).fetchone():
-        key, id = row
+    while row := db.execute("SELECT key FROM entry WHERE key > ? ORDER BY key LIMIT 1", (key,)).fetchone():
+        (key,) = row
         try:
+            db.execute(_CONSIGNEES, (key,)).fetchall()
             for whole in db.execute(f"{_ENTRIES} WHERE key = ?", (key,)):
                 _verified(stored(whole), bodies)
         except (Damaged, *_UNREADABLE) as damage:
             if not isinstance(damage, Damaged) and not _is_damage(damage):
                 raise
-            yield f"{id}: damaged: {damage}"
+            yield f"{_id_of(db, key)}: damaged: {damage}"
 
 
 def _lonely(db: Connection, bodies: Bodies) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """queue, quarantine: what waits and an operator's words on it, on a queue that no appliance works on."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -315,3 +316,21 @@ def test_a_listing_loads_what_it_needs(desk: Desk) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout.splitlines()[-2:] == ["1 message in the queue", "[]"]
+
+
+@pytest.mark.parametrize("row", ["entry SET sender", "recipient SET address", "recipient SET reason"])
+def test_a_row_that_is_no_text(tmp_path: Path, row: str) -> None:
+    """A row that is no text any more is listed with a mark, exported as far as it goes, and deleted like any other."""
+    desk = Desk(tmp_path)
+    bad, good = desk.put(entry(arrived=NOW), entry(arrived=NOW + 1))
+    db = sqlite3.connect(tmp_path / "state/queue.db")
+    db.execute(f"UPDATE {row} = CAST(x'ff41' AS TEXT) WHERE {'key' if row.startswith('entry') else 'entry'} = 1")
+    db.commit()
+    db.close()
+    listed = desk.says("queue", "list")
+    assert (listed.exit_code, "damaged: " in listed.stdout, good in listed.stdout) == (0, True, True)
+    assert desk.says("queue", "list", "--mailq").exit_code == desk.says("trace", bad).exit_code == 0
+    exported = desk.says("queue", "export", "--all", "--to", str(tmp_path / "out"))
+    assert (exported.exit_code, len(list((tmp_path / "out").iterdir()))) == (1, 4)
+    assert desk.says("queue", "delete", bad).exit_code == 0
+    assert bad not in desk.says("queue", "list").stdout

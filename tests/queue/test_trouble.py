@@ -352,3 +352,59 @@ async def test_a_row_that_cannot_be_read(tmp_path: Path, harm: str) -> None:
     assert await queue.claim(HOP, 9, NOW + 600, 60.0) != []
     assert [one.id for one in await queue.claim(HOP, 9, NOW + 900, 60.0)] == [good.id]
     await queue.close()
+
+
+def harm(path: Path, change: str) -> None:
+    db = sqlite3.connect(path / "queue.db")
+    db.execute(f"UPDATE {change}")
+    db.commit()
+    db.close()
+
+
+NO_TEXT = "CAST(x'ff41' AS TEXT) WHERE"
+
+
+@pytest.mark.parametrize("what", ["recipient SET address = {} entry = 1", "recipient SET orcpt = {} entry = 1"])
+async def test_a_recipient_that_is_no_text(tmp_path: Path, what: str) -> None:
+    """A message whose recipient cannot be read is set aside and reported; its neighbours on the next hop go out."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    bad, good = entry(), entry(arrived=NOW + 1)
+    for one in (bad, good):
+        await queue.put(one)
+    harm(tmp_path, what.format(NO_TEXT))
+    assert [fault.partition(": ")[:1] for fault in await queue.check()] == [(bad.id,)]
+    assert [claim.id for claim in await queue.claim(HOP, 9, NOW + 2, 60.0)] == [good.id]
+    (shown,) = (await queue.waiting(id=bad.id))[0].recipients
+    assert (shown.state, shown.reason.partition(":")[0]) == (State.HELD, "damaged")
+    await queue.close()
+
+
+@pytest.mark.parametrize("column", ["id", "sender", "reason", "message_id"])
+async def test_a_listing_with_a_row_that_is_no_text(tmp_path: Path, column: str) -> None:
+    """A listing shows what can be read of a damaged row, says so, and goes on behind it, a page of one at a time."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    kept = [entry(arrived=NOW + n) for n in range(4)]
+    for one in kept:
+        await queue.put(one)
+    harm(tmp_path, f"entry SET {column} = CAST(substr(id, 1, 12) || x'ff41' AS TEXT) WHERE key = 2")
+    after, seen = "", []
+    while page := await queue.waiting(after=after, limit=1):
+        seen += page
+        after = page[-1].id
+        assert len(seen) < 9
+    assert ["damaged" in one.recipients[0].reason for one in seen].count(True) == 1
+    assert [one.id for one in seen if "damaged" not in one.recipients[0].reason] == [
+        kept[0].id, kept[2].id, kept[3].id,
+    ]  # fmt: skip
+    await queue.close()
+
+
+async def test_nobody_is_told_of_a_delay_by_a_damaged_address(tmp_path: Path) -> None:
+    """A sender's address that is no text any more gets no notice of a delay; the others do."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    kept = [entry(arrived=NOW + n) for n in range(2)]
+    for one in kept:
+        await queue.put(one)
+    harm(tmp_path, f"entry SET sender = {NO_TEXT} key = 1")
+    assert [late.claim.id for late in (await queue.late(NOW + 9, 9)).late] == [kept[1].id]
+    await queue.close()

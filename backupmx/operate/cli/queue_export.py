@@ -22,6 +22,7 @@ from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import unknown
 from backupmx.operate.desk import entries
 from backupmx.queue.bodies import sync_folder
+from backupmx.queue.legible import is_marked
 from backupmx.queue.parcel import Parcel
 from backupmx.queue.sqlite import SqliteQueue
 
@@ -80,7 +81,7 @@ def _to_folder(config: Housed, ids: tuple[str, ...], folder: str) -> bool:
         async for id in _each(queue, ids):
             found = await queue.parcel(id)
             if found is None:
-                if ids:  # of all that waited it has gone meanwhile
+                if ids or is_marked((id,)):  # else, of all that waited, it has gone meanwhile
                     good = False
                     unknown(id)
                 continue
