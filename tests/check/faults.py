@@ -12,20 +12,29 @@ Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 @asynccontextmanager
 async def engine(folder: Path, behaviour: Behaviour) -> AsyncIterator[Endpoint]:
-    """-> where it listens."""
+    """-> where it listens; who still hangs at the end is let go."""
+    talks = set[asyncio.Task[None]]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        talks.add(task)
         try:
             await behaviour(reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             pass  # the check had enough of it: that is what is tested
         finally:
+            talks.discard(task)
             writer.close()
 
     path = folder / "engine"
     server = await asyncio.start_unix_server(serve, path)
     async with server:
         yield Endpoint(path=str(path))
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks)
+        await asyncio.sleep(0)
 
 
 def says(answer: bytes) -> Behaviour:
@@ -55,7 +64,7 @@ async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     """Takes everything and never answers."""
     while await reader.read(65536):
         pass
-    await asyncio.sleep(3600)
+    await asyncio.Event().wait()  # also when nothing more comes: spamd's clients close their half
 
 
 async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
