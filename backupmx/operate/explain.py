@@ -110,6 +110,8 @@ class Explained:
     """What the client sent and the primary would not get: outside copies, and what rules and milters took."""
     written: tuple[bytes, ...]
     """What the primary would get that is neither the client's nor `proposed`: our Received, rules, milters."""
+    becomes: tuple[str, ...]
+    """What else rules and milters changed: sender and body."""
     dns: dict[tuple[str, str], Answer | DNSTrouble]
     milters: tuple[str, ...]
     """What the log would say of them."""
@@ -158,6 +160,7 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
     verdict = assessed.verdict
     kept = taken and not verdict.refuses and (verdict.fate is not Fate.DISCARD or rules.quarantine)
     going = destinations(assessed.mail.envelope, verdict, files.routes.next_hop, assessed.refused) if kept else ()
+    sent = as_sent(content, b"")
     proposed = fields(assessed.findings, config.hostname) if assessed.added else ()
     return Explained(
         client,
@@ -170,7 +173,8 @@ async def _explained(config: Config, files: Files, content: Content, said: Said,
         tuple(_primary(config, files, primaries, address) for address in envelope.addresses),
         assessed,
         proposed,
-        *_changes(as_sent(content, b"").headers[1:], assessed.mail.message.headers, proposed),
+        *_changes(sent.headers[1:], assessed.mail.message.headers, proposed),
+        tuple(_becomes(sent, envelope.sender, assessed.mail.message, assessed.mail.envelope.sender)),
         resolver.seen,
         tuple(_about_milters(lines)),
         _reply(assessed, admitted),
@@ -184,6 +188,14 @@ def _changes(
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """Pure.  -> removed, written; of equal fields each is counted."""
     return _without(sent, ends), _without(_without(ends, sent), proposed)
+
+
+def _becomes(sent: Message, sender: str, ends: Message, new: str) -> Iterator[str]:
+    """Pure.  "from <...>", "a body of ... octets"."""
+    if new != sender:
+        yield f"from <{new}>"
+    if (body := b"".join(ends.body)) != b"".join(sent.body):
+        yield f"another body, {len(body):,} octets with its blank line"
 
 
 def _without(these: Sequence[bytes], those: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -317,6 +329,7 @@ def as_json(name: str, e: Explained) -> dict[str, Any]:
         "adds": [_text(field) for field in e.proposed],
         "removes": [_text(field) for field in e.removed],
         "adds_too": [_text(field) for field in e.written],
+        "becomes": list(e.becomes),
         "rules_on_ours": [_decision(d) for d in (e.assessed.added.decisions if e.assessed.added else ())],
         "milters": list(e.milters),
         "headers": [_text(header) for header in e.assessed.mail.message.headers],

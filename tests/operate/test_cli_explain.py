@@ -102,6 +102,7 @@ class TestExplain:
         assert "header_checks:3 IGNORE: X-Spam-Level: *" in told.output
         assert "removes    X-Spam-Status: No, forged\n" in told.output
         assert "adds too   Received: from mx7.elsewhere.test (mx7.elsewhere.test [198.51.100.7])" in told.output
+        assert "\nbecomes" not in told.output
         assert "x@example.jp> by" not in told.output
 
     def test_json(self, folder: Path) -> None:
@@ -181,7 +182,7 @@ class TestExplain:
     async def test_milters(self, folder: Path) -> None:
         """What milters say and add is told, and a refusal is the reply."""
         async with (
-            ScriptedMilter(edits=[add(b"X-Seen", b"yes")]) as first,
+            ScriptedMilter(edits=[add(b"X-Seen", b"yes"), b"e<b@sender.test>\0", b"bnew\r\n"]) as first,
             ScriptedMilter({b"E": [reply("550 5.7.1 no, thank you")]}) as second,
         ):
             path = folder / "backupmx.toml"
@@ -197,9 +198,10 @@ class TestExplain:
             )
         assert str(result.reply) == "550 5.7.1 no, thank you"
         assert [line.partition(")")[0] for line in result.milters if line.startswith("check")] == [
-            "check: milter=neutral engine=one (END-OF-MESSAGE: continue, 1 change",
+            "check: milter=neutral engine=one (END-OF-MESSAGE: continue, 3 changes",
             "check: milter=neutral engine=two (END-OF-MESSAGE: refuse",
         ]
         assert any(line.startswith("milters    check: milter=neutral engine=one") for line in lines("m", result))
         assert "           X-Seen: yes" in lines("m", result)
+        assert result.becomes == ("from <b@sender.test>", "another body, 7 octets with its blank line")
         assert any(line.startswith("verdict    reject (milter two") for line in lines("m", result))

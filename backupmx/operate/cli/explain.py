@@ -105,6 +105,7 @@ def lines(file: str, e: "Explained") -> Iterator[str]:
     yield from _block("milters", e.milters)
     yield from _block("removes", [_one_line(field) for field in e.removed])
     yield from _block("adds too", [_one_line(field) for field in e.written])
+    yield from _block("becomes", e.becomes)
     verdict = e.assessed.verdict
     yield from _block("verdict", [f"{verdict.fate}{f' ({verdict.reason})' if verdict.reason else ''}"])
     yield from _block("reply", [str(e.reply)])
