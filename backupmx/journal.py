@@ -22,9 +22,24 @@ event that says that it is whole again clears it.
 """
 
 import traceback
+from bisect import bisect_left
 from collections.abc import Sequence
 
-from backupmx.logbook import CHECK_TIME, CHECKS, DELIVERIES, EVENTS, LABELS, RULE_HITS, VERDICTS, Alarm, Key, Logbook
+from backupmx.logbook import (
+    CHECK_TIME,
+    CHECKS,
+    DELIVERIES,
+    EVENTS,
+    FSYNC_STEPS,
+    FSYNC_TIME,
+    FSYNCS,
+    LABELS,
+    RULE_HITS,
+    VERDICTS,
+    Alarm,
+    Key,
+    Logbook,
+)
 from backupmx.mail.envelope import Client, Envelope, Tls
 from backupmx.mail.reply import Reply
 
@@ -32,6 +47,8 @@ __all__ = [
     "CHECKS", "DELIVERIES", "EVENTS", "LABELS", "RULE_HITS", "VERDICTS", "Alarm", "Journal", "Key", "silent",
 ]  # fmt: skip
 
+_FSYNCS_WITHIN = tuple((FSYNCS, str(step)) for step in FSYNC_STEPS)
+_FSYNC_TIME = (FSYNC_TIME,)
 _QUEUE_ALARM = 900.0
 """Seconds after which trouble with the queue that did not come again is over, though no mail came to prove it."""
 _LOOP_ALARM = 7200.0
@@ -189,6 +206,11 @@ class Journal(Logbook):
         self._labelled[CHECK_TIME, check, engine] += round(seconds * 1000)
         line = f"{queue_id}: check: {check}={seen} engine={engine} ({detail}) {seconds * 1000:.0f}ms"
         self._write("found", "cleanup", line, queue_id=queue_id, check=check, engine=engine, seen=seen, detail=detail)
+
+    def synced(self, seconds: float) -> None:
+        """The queue waited for the disk: one commit, of however many messages.  No line."""
+        self._labelled[_FSYNCS_WITHIN[bisect_left(FSYNC_STEPS, seconds)]] += 1
+        self._labelled[_FSYNC_TIME] += round(seconds * 1e6)
 
     def judged(self, queue_id: str, fate: str, reason: str) -> None:
         """The verdict.  No line when it is accept: that message has the line of `queued`."""

@@ -35,6 +35,10 @@ VERDICTS: Final = "backupmx_verdicts_total"
 CHECKS: Final = "backupmx_checks_total"
 CHECK_TIME: Final = "backupmx_check_milliseconds_total"
 DELIVERIES: Final = "backupmx_deliveries_total"
+FSYNCS: Final = "backupmx_fsyncs_total"
+FSYNC_TIME: Final = "backupmx_fsync_microseconds_total"
+FSYNC_STEPS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, float("inf"))
+"""Seconds: an SSD with a safe cache takes less than the first, a disk that turns about the third."""
 RULE_HITS: Final = "backupmx_rule_hits_total"
 LABELS: Final[dict[str, tuple[str, ...]]] = {
     EVENTS: ("event",),
@@ -42,6 +46,8 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     CHECKS: ("check", "engine", "seen"),
     CHECK_TIME: ("check", "engine"),
     DELIVERIES: ("state",),
+    FSYNCS: ("within",),
+    FSYNC_TIME: (),
     RULE_HITS: ("table", "line", "rule"),
 }
 """What is counted, and by what."""

@@ -13,7 +13,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from backupmx.config import Config
 from backupmx.journal import LABELS, Journal
+from backupmx.logbook import CHECK_TIME
 from backupmx.operate.cli import cli
+from backupmx.operate.metrics import exposition
+from backupmx.operate.tally import Tally
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -102,10 +105,11 @@ def test_every_event_has_its_row(event: str) -> None:
     assert f"| `{event}` | {said} |" in PAGES["events.md"]
 
 
-@pytest.mark.parametrize("metric", sorted(LABELS))
+@pytest.mark.parametrize("metric", re.findall("# TYPE (.*) (?:counter|histogram)", exposition(Tally()).decode()))
 def test_every_count_has_its_row(metric: str) -> None:
-    """Each count stands in docs/events.md with its labels and what it means."""
-    labels = ", ".join(f"`{label}`" for label in LABELS[metric])
+    """Each count stands in docs/events.md by its name in /metrics, with its labels and what it means."""
+    of = LABELS.get(CHECK_TIME if metric == "backupmx_check_seconds_total" else metric, ("le",))
+    labels = ", ".join(f"`{label}`" for label in of)
     assert re.search(rf"\| `{metric}` \| {re.escape(labels)} \| .{{15,}} \|", PAGES["events.md"])
 
 

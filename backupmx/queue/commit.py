@@ -38,6 +38,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeAlias
 
 from backupmx.queue.entry import QueueTrouble
@@ -77,10 +78,13 @@ class Writer:
         connect: Callable[[], Connection],
         *,
         committed: Callable[[], object] | None = None,
+        synced: Callable[[float], object] | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self._connect = connect
         self._committed = committed
+        self._synced = synced
+        self._waited = 0.0
         self._patience = patience
         self._db: Connection | None = None
         self._loop = asyncio.get_running_loop()
@@ -185,8 +189,10 @@ class Writer:
 
     def _wait_for_the_disk(self, db: Connection, batch: Sequence[Job]) -> None:
         """What fails here is committed, full disk or not."""
+        began = perf_counter()
         try:
             db.sync()
+            self._waited = perf_counter() - began
         except OSError as error:
             self._suspect = True
             self._take_back(db, batch)
@@ -217,14 +223,17 @@ class Writer:
             self._db = None
 
     def _answer(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
+        waited, self._waited = self._waited, 0.0
         try:
-            self._loop.call_soon_threadsafe(self._resolve, batch, results)
+            self._loop.call_soon_threadsafe(self._resolve, batch, results, waited)
         except RuntimeError:
             pass  # the loop is closed: nobody waits any more, what is committed is committed
 
-    def _resolve(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
-        """In the loop: all futures of one commit at once."""
+    def _resolve(self, batch: Sequence[Job], results: Sequence[Any], waited: float) -> None:
+        """In the loop: all futures of one commit at once, and how long the disk took."""
         rings = False
+        if waited and self._synced is not None:
+            self._synced(waited)
         for (work, _, future), result in zip(batch, results, strict=True):
             failed = isinstance(result, BaseException)
             rings = rings or (work.rings and not failed)

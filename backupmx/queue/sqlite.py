@@ -147,7 +147,10 @@ class SqliteQueue:
         self._journal = journal
         self._room = room
         self._writer = Writer(
-            lambda: connect(path, writer=True, patience=patience), committed=on_commit, patience=patience
+            lambda: connect(path, writer=True, patience=patience),
+            committed=on_commit,
+            synced=journal.synced,
+            patience=patience,
         )
         self._reader = Reader(lambda: connect(path, patience=patience))
 

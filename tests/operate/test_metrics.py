@@ -3,12 +3,24 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from backupmx.check.breaker import EngineState
-from backupmx.journal import Alarm
-from backupmx.logbook import LABELS
+from backupmx.journal import Alarm, Journal
+from backupmx.logbook import CHECK_TIME, FSYNC_STEPS, FSYNC_TIME, FSYNCS, LABELS
 from backupmx.operate.metrics import exposition
 from backupmx.operate.tally import Count, Process, Tally
 
 RULE = {"table": "header_checks", "line": "3", "rule": '/^X-"Odd\\\\:/ DISCARD\x01'}
+
+EXPORTED = {
+    CHECK_TIME: ("backupmx_check_seconds_total", "counter"),
+    FSYNCS: ("backupmx_fsync_seconds", "histogram"),
+    FSYNC_TIME: ("backupmx_fsync_seconds", "histogram"),
+}
+"""What has another name, or another shape, for Prometheus than in the tally."""
+NO_DISK = {
+    "backupmx_fsync_seconds_bucket": [({"le": str(step).replace("inf", "+Inf")}, 0.0) for step in FSYNC_STEPS],
+    "backupmx_fsync_seconds_count": [({}, 0.0)],
+    "backupmx_fsync_seconds_sum": [({}, 0.0)],
+}
 
 
 def samples(tally: Tally) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -23,7 +35,7 @@ def samples(tally: Tally) -> dict[str, list[tuple[dict[str, str], float]]]:
 def test_hits_of_a_rule() -> None:
     """By table, line and text; whatever stands in the text, Prometheus reads it back."""
     tally = Tally(1.0, (Count("backupmx_rule_hits_total", RULE, 7, 1.0, 2.0),))
-    assert samples(tally) == {"backupmx_rule_hits_total": [(RULE, 7.0)]}
+    assert samples(tally) == {"backupmx_rule_hits_total": [(RULE, 7.0)], **NO_DISK}
 
 
 def test_alarms_and_engines() -> None:
@@ -34,6 +46,7 @@ def test_alarms_and_engines() -> None:
     assert samples(tally) == {
         "backupmx_alarm": [({"key": "engine clamd"}, 1.0)],
         "backupmx_engine_up": [({"engine": "clamd"}, 0.0)],
+        **NO_DISK,
     }
 
 
@@ -41,11 +54,28 @@ def test_how_long_an_engine_takes() -> None:
     """What the checks took, in seconds."""
     labels = {"check": "virus", "engine": "clamd"}
     tally = Tally(1.0, (Count("backupmx_check_milliseconds_total", labels, 1250, 1.0, 2.0),))
-    assert samples(tally) == {"backupmx_check_seconds_total": [(labels, 1.25)]}
+    assert samples(tally) == {"backupmx_check_seconds_total": [(labels, 1.25)], **NO_DISK}
+
+
+def test_how_long_the_disk_takes() -> None:
+    """Each step of the histogram has what is quicker, too; the sum is in seconds; what was never waited for is 0."""
+    journal = Journal(sink=lambda line: None)
+    for seconds in (0.0004, 0.001, 0.002, 0.02, 40.0):
+        journal.synced(seconds)
+    counts = tuple(
+        Count(name, dict(zip(LABELS[name], labels, strict=True)), value, 1.0, 2.0)
+        for (name, *labels), value in journal.counts.items()
+    )
+    said = samples(Tally(1.0, counts))
+    steps = [(of["le"], many) for of, many in said["backupmx_fsync_seconds_bucket"]]
+    assert steps[:5] == [("0.001", 2.0), ("0.003", 3.0), ("0.01", 3.0), ("0.03", 4.0), ("0.1", 4.0)]
+    assert steps[-2:] == [("3.0", 4.0), ("+Inf", 5.0)]
+    assert said["backupmx_fsync_seconds_count"] == [({}, 5.0)]
+    assert said["backupmx_fsync_seconds_sum"] == [({}, 40.0234)]
 
 
 def test_every_count_is_explained() -> None:
     """Each of the names has its HELP and TYPE, also before anything was counted."""
     text = exposition(Tally()).decode()
-    names = [name.replace("milliseconds", "seconds") for name in LABELS]
-    assert [name for name in names if f"# TYPE {name} counter" not in text or f"# HELP {name} " not in text] == []
+    shown = {EXPORTED.get(name, (name, "counter")) for name in LABELS}
+    assert [name for name, kind in shown if f"# TYPE {name} {kind}" not in text or f"# HELP {name} " not in text] == []

@@ -52,6 +52,17 @@ async def test_each_gets_its_own_answer(writer: Writer, tmp_path: Path) -> None:
     assert (len(names(tmp_path)), len(batches) < 100) == (200, True)
 
 
+async def test_how_long_the_disk_took(tmp_path: Path) -> None:
+    """Each wait for the disk is told once; what does not wait for it is not told."""
+    path, waited = str(tmp_path / "queue.db"), list[float]()
+    schema.migrate(path)
+    writer = Writer(lambda: schema.connect(path, writer=True), synced=waited.append)
+    for many, work in enumerate((ADD, ADD, Work(add, durable=False))):
+        await writer.submit(work, f"n{many}")
+    await writer.close()
+    assert [seconds > 0 for seconds in waited] == [True, True]
+
+
 async def test_one_bad_item_fails_alone(writer: Writer, tmp_path: Path) -> None:
     """A duplicate is trouble, a bug is itself; what came with them is done."""
     futures = [writer.submit(ADD, name) for name in ("a", "b", "a", "bug", "c")]
