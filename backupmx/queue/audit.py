@@ -69,6 +69,12 @@ def trace(db: Connection, word: str, limit: int) -> Sequence[Life]:
         return sorted(_lives(db, ids), key=lambda life: (life.arrived, life.id))[:limit]
 
 
+def life(db: Connection, id: str) -> Life | None:
+    """The message of this id, by the keys alone."""
+    with _one_state(db):
+        return next(_lives(db, [id]), None)
+
+
 def _by_id(db: Connection, word: str) -> list[str]:
     rows = db.execute(
         "SELECT id FROM entry WHERE id = ?1 UNION SELECT id FROM ledger WHERE id = ?1", (word,)

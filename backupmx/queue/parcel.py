@@ -67,6 +67,8 @@ class Parcel:
     vouched: bool = False
     client: Client | None = None
     """None: our own notice."""
+    redirected_from: tuple[str, ...] = ()
+    """Whom the client named, where a rule put another in their place: `trace` is asked by these."""
     sha256: str = ""
     """Of the content."""
     damaged: str = ""
@@ -90,9 +92,10 @@ def entry_of(parcel: Parcel, message: Message, id: str, next_hop: Callable[[str]
     """Raises Unusable."""
     _check(parcel)
     recipients = tuple(_recipient(one, parcel, next_hop) for one in parcel.recipients)
+    named = tuple(Recipient(one.address, one.notify, one.orcpt) for one in parcel.recipients)
     envelope = Envelope(
-        parcel.sender, tuple(Recipient(one.address, one.notify, one.orcpt) for one in parcel.recipients), parcel.body,
-        parcel.smtputf8, parcel.ret, parcel.envid,
+        parcel.sender, (*named, *map(Recipient, parcel.redirected_from)), parcel.body, parcel.smtputf8, parcel.ret,
+        parcel.envid,
     )  # fmt: skip
     return NewEntry(
         id, parcel.arrival_time, envelope, recipients, message, parcel.client, parcel.message_id, parcel.reason,
@@ -125,6 +128,8 @@ def _check(parcel: Parcel) -> None:
         raise Unusable("client has characters that do not print")
     if parcel.sender:
         _address("sender", parcel.sender)
+    for address in parcel.redirected_from:
+        _address("redirected_from", address)
     seen = set()
     for one in parcel.recipients:
         _address("recipient", one.address)

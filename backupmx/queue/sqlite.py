@@ -393,6 +393,9 @@ class SqliteQueue:
     async def trace(self, word: str, limit: int = _PAGE) -> Sequence[Life]:
         return await self._reader.read(audit.trace, text(word), limit)
 
+    async def life(self, id: str) -> Life | None:
+        return await self._reader.read(audit.life, text(id))
+
     async def prune(self, before: float) -> None:
         after: str | None = ""
         while after is not None:

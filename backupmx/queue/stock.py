@@ -164,6 +164,7 @@ def parcel(db: Connection, bodies: Bodies, id: str) -> tuple[Parcel, Message] | 
         entry = stored(row)
         recipients = db.execute(_CONSIGNEES, (entry.key,)).fetchall()
         found = message(db, bodies, id)
+        named = db.execute("SELECT address FROM redirected WHERE id = ? ORDER BY 1", (id,)).fetchall()
     finally:
         db.execute("COMMIT")
     content, damage = found or (Message(()), "gone")
@@ -175,7 +176,7 @@ def parcel(db: Connection, bodies: Bodies, id: str) -> tuple[Parcel, Message] | 
     )
     packed = Parcel(
         id, entry.arrived, entry.sender, consignees, entry.message_id, entry.reason, entry.body_type, entry.smtputf8,
-        entry.ret, entry.envid, entry.vouched, entry.client, damaged=damage,
+        entry.ret, entry.envid, entry.vouched, entry.client, tuple(one for (one,) in named), damaged=damage,
     )  # fmt: skip
     return packed, content
 

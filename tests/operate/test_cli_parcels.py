@@ -131,6 +131,68 @@ def test_never_twice(desk: Desk, tmp_path: Path) -> None:
     assert len(json.loads(desk.says("trace", "anna@example.jp", "--json").stdout.splitlines()[0])["recipients"]) == 1
 
 
+def test_an_import_begun_anew(desk: Desk, other: Desk, tmp_path: Path) -> None:
+    """What the relay delivered since a first import is not brought again by a second one, but with --again."""
+    (id,) = desk.put(entry())
+    desk.says("queue", "export", id, "--to", str(tmp_path / "out"))
+    assert other.says("queue", "import", str(tmp_path / "out")).exit_code == 0
+
+    async def deliver(queue: SqliteQueue) -> list[str]:
+        (claim,) = await queue.claim(HOP, 1, NOW + 9, 60)
+        await queue.settle(Settlement(claim.id, (outcome("anna@example.jp"),)), NOW + 1)
+        return []
+
+    other.on_queue(deliver)
+    again = other.says("queue", "import", str(tmp_path / "out"))
+    assert again.stdout.endswith(f"{id} was delivered here (--again brings it once more): nothing done\n")
+    assert listed(other) == []
+    asked = other.says("queue", "import", "--again", str(tmp_path / "out"))
+    assert asked.stdout.endswith(f"{id}r, was {id}: 1 queued\n")
+    other.says("queue", "import", "--again", str(tmp_path / "out"))
+    assert [one.id for one in listed(other)] == [f"{id}r"]
+
+
+def test_a_deleted_one_comes_back_once(desk: Desk, tmp_path: Path) -> None:
+    """What was deleted here comes back with the first import and not again with the second, its delivered recipient
+    never."""
+    (id,) = desk.put(entry("a@example.jp", "b@example.jp"))
+
+    async def deliver(queue: SqliteQueue) -> list[str]:
+        (claim,) = await queue.claim(HOP, 1, NOW + 9, 60)
+        outcomes = outcome("a@example.jp"), outcome("b@example.jp", State.DEFERRED, next_attempt=NOW + 600)
+        await queue.settle(Settlement(claim.id, outcomes), NOW + 1)
+        return []
+
+    desk.on_queue(deliver)
+    desk.says("queue", "export", id, "--to", str(tmp_path / "out"))
+    desk.says("queue", "delete", id)
+    for _ in range(2):
+        assert desk.says("queue", "import", str(tmp_path / "out")).exit_code == 0
+    assert [(one.id, [r.address for r in one.recipients]) for one in listed(desk)] == [(f"{id}r", ["b@example.jp"])]
+
+
+def test_another_message_of_the_same_id(desk: Desk, tmp_path: Path) -> None:
+    """An id that another mail server used twice stands for two messages: both are taken."""
+    desk.put(entry(id="3F2A1B"))
+    other = replace(entry(id="3F2A1B", arrived=NOW + 5), message_id="<other@example.com>")
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = Desk(tmp_path / "elsewhere")
+    elsewhere.put(other)
+    elsewhere.says("queue", "export", "3F2A1B", "--to", str(tmp_path / "out"))
+    for _ in range(2):
+        assert desk.says("queue", "import", str(tmp_path / "out")).exit_code == 0
+    assert [one.id for one in listed(desk)] == ["3F2A1B", "3F2A1Br"]
+
+
+def test_redirected_mail_there_and_back(desk: Desk, other: Desk, tmp_path: Path) -> None:
+    """Mail that a rule redirected is found by whom it was for also after export and import."""
+    (id,) = desk.put(replace(entry("keeper@example.jp", many=2), envelope=entry("anna@example.jp").envelope))
+    desk.says("queue", "export", id, "--to", str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / f"{id}.json").read_text())["redirected_from"] == ["anna@example.jp"]
+    assert other.says("queue", "import", str(tmp_path / "out")).exit_code == 0
+    assert "redirected; it was for anna@example.jp" in other.says("trace", "anna@example.jp").stdout
+
+
 def test_nothing_is_overwritten(desk: Desk, tmp_path: Path) -> None:
     """A second export into the same directory is refused, and leaves the first as it was."""
     (id,) = desk.put(entry())

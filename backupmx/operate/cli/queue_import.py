@@ -4,9 +4,11 @@
     a .eml alone              with --from and --to
     `postcat -q ID` output    the queue file of a Postfix that is to go
 
-A message keeps its id where it never was in this queue; else it gets a new one.  What
-waits here under its id already is not put a second time.  Each message is durable
-before the next is read, so an import that was broken off can be begun anew.
+A message keeps its id where it never was in this queue.  What waits here already, or
+was delivered or returned since, is not put a second time; what an operator deleted here comes back
+under an id made of its own.  Each message is durable before the next is read.  So an import that
+was broken off can be begun anew, also while the relay takes away what came in first.  Only a .eml
+without a .json has nothing to be known by.
 """
 
 import hashlib
@@ -27,7 +29,8 @@ from backupmx.operate import postcat
 from backupmx.operate.cli.options import config_option, load_config, say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.queue_export import PARCEL
-from backupmx.queue.entry import NewEntry, new_id
+from backupmx.queue.account import Life
+from backupmx.queue.entry import NewEntry, State, new_id
 from backupmx.queue.parcel import Consignee, Parcel, Unusable, content, entry_of, usable_id
 from backupmx.queue.sqlite import SqliteQueue
 
@@ -48,8 +51,11 @@ class Said:
     "--from", "sender", metavar="ADDRESS", help='The sender of a .eml without a .json; "" is the null sender.'
 )
 @click.option("--to", "recipients", multiple=True, metavar="ADDRESS", help="Its recipient; may repeat.")
+@click.option("--again", is_flag=True, help="Also what had its end here already: it is delivered once more.")
 @config_option
-def command(files: tuple[str, ...], sender: str | None, recipients: tuple[str, ...], config_file: str | None) -> None:
+def command(
+    files: tuple[str, ...], sender: str | None, recipients: tuple[str, ...], again: bool, config_file: str | None
+) -> None:
     """Take messages into the queue: what `queue export` wrote, a .eml, or the output of `postcat -q ID`.
 
     Status 1 when one of them could not be taken; the others are in.
@@ -65,7 +71,7 @@ def command(files: tuple[str, ...], sender: str | None, recipients: tuple[str, .
         for path in _each(files):
             try:
                 parcel, message = read(path, said)
-                told = await take(queue, parcel, message, routes.next_hop, routes.signature)
+                told = await take(queue, parcel, message, routes.next_hop, routes.signature, again)
             except Unusable as trouble:
                 good = False
                 say(f"backupmx: {path}: {trouble}", err=True)
@@ -137,18 +143,40 @@ def _alone(said: Said) -> Parcel:
 
 
 async def take(
-    queue: SqliteQueue, parcel: Parcel, message: Message, next_hop: Callable[[str], str], signature: str
-) -> str:
+    queue: SqliteQueue, parcel: Parcel, message: Message, next_hop: Callable[[str], str], signature: str,
+    again: bool = False,
+) -> str:  # fmt: skip
     """-> what was done.  Raises Unusable."""
     id = parcel.queue_id if usable_id(parcel.queue_id) else new_id()
-    if known := await queue.trace(id):
-        if any(fate.ended is None for life in known for fate in life.fates):
-            return f"{id} waits here already: nothing done"
-        id = new_id()
+    while life := await queue.life(id):
+        if _is(life, parcel, message) and (done := _done(life, parcel, again)):
+            return f"{id} {done}: nothing done"
+        id = _next(id)
     entry = entry_of(_named(parcel, message), message, id, next_hop, signature)
     await queue.put(entry)
     was = f", was {parcel.queue_id}" if parcel.queue_id not in ("", id) else ""
     return f"{id}{was}: {_states(entry)}"
+
+
+def _is(life: Life, parcel: Parcel, message: Message) -> bool:
+    """Pure.  Not another one of the same id: a Postfix with short ids uses them again."""
+    size = sum(len(chunk) for chunk in message.chunks())
+    return (life.arrived, life.sender, life.size) == (parcel.arrival_time, parcel.sender, size)
+
+
+def _done(life: Life, parcel: Parcel, again: bool) -> str:
+    """Pure.  Why it is not put; "": an operator deleted it here, or wants it once more."""
+    named = {one.address for one in parcel.recipients}
+    fates = [fate for fate in life.fates if fate.address in named]
+    if any(fate.ended is None for fate in fates):
+        return "waits here already"
+    ends = dict.fromkeys(fate.state for fate in fates if fate.state != State.DELETED)
+    return f"was {', '.join(ends)} here (--again brings it once more)" if ends and not again else ""
+
+
+def _next(id: str) -> str:
+    """Pure.  The id of one that comes back: the same each time, so that a second run finds the first one's."""
+    return f"{id}r" if usable_id(f"{id}r") else new_id()
 
 
 def _named(parcel: Parcel, message: Message) -> Parcel:
