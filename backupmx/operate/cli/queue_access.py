@@ -11,8 +11,9 @@ import stat
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from backupmx.config import ConfigTrouble, Housed
+from backupmx.config import ConfigTrouble, Home, Housed
 from backupmx.journal import Journal
+from backupmx.operate.cli.options import load_config
 from backupmx.operate.identity import become_owner
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import SqliteQueue, open_queue
@@ -27,6 +28,8 @@ def with_queue(config: Housed, work: Callable[[SqliteQueue], Awaitable[T]]) -> T
     try:
         status = os.lstat(path)
     except FileNotFoundError:
+        if isinstance(config, Home):
+            load_config(str(config.path))  # what is wrong with the whole file is the better answer
         raise ConfigTrouble([f"{path}: no queue here yet; `backupmx serve` makes it"]) from None
     except OSError as error:
         raise ConfigTrouble([f"{path}: {error.strerror}; run this as root or as the queue's owner"]) from None
