@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from backupmx.net.tls_keys import MOST
 from tests.journeys.appliance import Appliance, bound_to
 from tests.journeys.client import message, send
 from tests.journeys.conftest import Serve
 from tests.journeys.patience import eventually
+from tests.neighbours.openssl import Talk
 from tests.neighbours.unbound import free_port
 
 pytestmark = pytest.mark.neighbours
@@ -140,3 +142,15 @@ def test_received_names_version_and_cipher(site: Site) -> None:
     exported = site.mx.cli("queue", "export", queued["queue_id"]).stdout
     assert re.search(r"\(using TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)\)", exported)
     assert " with ESMTPS id " in exported
+
+
+def test_keys_without_end(site: Site) -> None:
+    """A client may change its keys, and not for ever: each change is dear, and nobody else is served meanwhile."""
+    talk = Talk(site.mx.port)
+    assert all(talk.new_keys() for _ in range(MOST))
+    assert talk.say(b"NOOP\r\n") == b"250 2.0.0 Ok\r\n"
+    talk.new_keys()
+    assert talk.say(b"NOOP\r\n") == b""
+    talk.close()
+    site.mx.logged(r"SSL_accept error from localhost\[127\.0\.0\.1\]: more than 32 key updates")
+    assert send(site.mx.port, message("from somebody else")).code == 250
