@@ -40,6 +40,7 @@ _MOST_SESSIONS = 2
 _SHUN_SECONDS = 60.0
 _CLEAR_SECONDS = 600.0
 _DATA_SECONDS = 3600.0
+_NO_CONNECTION = "4.4.1"
 
 
 class HopDown(Exception):
@@ -238,12 +239,12 @@ class Connections:
             if none.permanent:
                 raise
             raise HopDown(none.reply.text, none.reply.status, loops=none.loops) from None
-        trouble: smtp.SmtpTrouble | None = None
+        trouble: smtp.Unreachable | None = None
         for host in self._in_order([host for host in found if not _spent(host, avoid)]):
             try:
                 return Line(host, await self._connect(host), self._now(), idle_since=self._now())
             except smtp.Unreachable as error:
-                trouble = error
+                trouble = _telling(trouble, error)
                 self._shunned[host] = self._now() + _SHUN_SECONDS
         if trouble is None:
             return None
@@ -317,6 +318,11 @@ class Connections:
 
     def _now(self) -> float:
         return self._loop.time()
+
+
+def _telling(before: smtp.Unreachable | None, now: smtp.Unreachable) -> smtp.Unreachable:
+    """What a host said, or its certificate, says more than that another one takes no connection."""
+    return before if before is not None and before.status != _NO_CONNECTION == now.status else now
 
 
 def _spent(host: Host, asked: Collection[Host]) -> bool:

@@ -334,3 +334,11 @@ def test_a_row_that_is_no_text(tmp_path: Path, row: str) -> None:
     assert (exported.exit_code, len(list((tmp_path / "out").iterdir()))) == (1, 4)
     assert desk.says("queue", "delete", bad).exit_code == 0
     assert bad not in desk.says("queue", "list").stdout
+
+
+@pytest.mark.parametrize("verb", ["show", "release", "delete"])
+def test_nothing_of_that_name_in_quarantine(desk: Desk, verb: str) -> None:
+    """Who asks quarantine for what waits in the queue is told that it is not in quarantine."""
+    (id,) = desk.put(entry())
+    asked = desk.says("quarantine", verb, id)
+    assert (asked.exit_code, asked.stderr) == (1, f"backupmx: no message {id} in quarantine\n")

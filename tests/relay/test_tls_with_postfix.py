@@ -118,3 +118,20 @@ async def test_broken_there(tmp_path: Path) -> None:
     assert (
         "dsn=4.7.4, status=deferred (TLS is required, but host localhost[127.0.0.1] refused to start TLS: 454" in line
     )
+
+
+async def test_the_reason_that_tells(primary: Postfix, tmp_path: Path) -> None:
+    """A certificate that is not good enough is the reason mail waits, also where a further address takes no
+    connection."""
+    CA.cert_pem.write_to_path(tmp_path / "ca.pem")
+    hop = f"[localhost]:{primary.port}, [127.0.0.99]:{primary.port}"
+    tls = tls_policy.parse(
+        f"[localhost]:{primary.port} verify match=other.example", "tls_policy", tls_policy.level("none"),
+        ca_file=tmp_path / "ca.pem", folder=tmp_path,
+    )  # fmt: skip
+    async with scene(tmp_path, f"example.jp smtp:{hop}", tls=tls) as s:
+        await s.put("u@example.jp")
+        await s.settled()
+        assert s.events("dsn=4.7.5", "Server certificate not verified") == 1
+        (state,) = (await s.queue.hop_states()).values()
+        assert "certificate" in state.error

@@ -78,7 +78,7 @@ def show(id: str, config_file: str | None, as_json: bool) -> None:
 
     entry = with_queue(load_home(config_file), work)
     if entry is None:
-        unknown(id)
+        unknown(id, "quarantine")
         sys.exit(1)
     if as_json:
         write_json(as_object(entry))

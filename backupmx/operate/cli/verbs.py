@@ -18,8 +18,8 @@ def split(target: str) -> tuple[str, str]:
     return id, address
 
 
-def unknown(target: str) -> None:
-    say(f"backupmx: no message {target} in the queue", err=True)
+def unknown(target: str, where: str = "the queue") -> None:
+    say(f"backupmx: no message {target} in {where}", err=True)
 
 
 def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, config_file: str | None) -> None:
@@ -40,10 +40,14 @@ def run_verb(verb: Verb, ids: tuple[str, ...], everything: bool, yes: bool, conf
             found = await pages(id=id)
             good = bool(found) and await apply(queue, verb, found[0], address, target) and good
             if not found:
-                unknown(target)
+                unknown(target, _where(verb))
         return good
 
     sys.exit(0 if with_queue(load_home(config_file), work) else 1)
+
+
+def _where(verb: Verb) -> str:
+    return "quarantine" if verb.quarantine else "the queue"
 
 
 async def apply_to_all(queue: SqliteQueue, verb: Verb) -> None:
@@ -60,7 +64,7 @@ async def apply(queue: SqliteQueue, verb: Verb, entry: QueuedEntry, address: str
     if done.many:
         say(f"{target or entry.id}: {verb.past}")
     elif target and done.unknown:
-        unknown(target)
+        unknown(target, _where(verb))
     elif target:
         say(f"backupmx: {target}: {done.why}", err=True)
     return bool(done.many)
