@@ -193,7 +193,7 @@ def finding(verified: Sequence[Verified], count: int, seconds: float = 0.0) -> F
     order = ("pass", "temperror", "fail", "policy", "permerror")
     best = min((v.result for v in verified), key=order.index, default="none")
     told = ", ".join(f"{v.result} ({', '.join(filter(None, (v.domain, v.reason)))})" for v in verified) or "none"
-    detail = plain(told if count <= MOST else f"{told}, the first {MOST} of {count}")
+    detail = plain(told if count <= MOST else f"the first {MOST} of {count}: {told}")
     facts: dict[str, str | float | tuple[str, ...]] = {
         "result": best,
         "passed": tuple(v.domain for v in verified if v.result == "pass" and ascii_domain(v.domain)),
