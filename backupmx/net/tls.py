@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backupmx.config.home import unreadable
-from backupmx.net.tls_keys import watched
+from backupmx.net.tls_keys import counted
 
 _KEY = b"PRIVATE KEY-----"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -111,7 +111,7 @@ class ServerTls:
         maps = (self._sni_map,) if self._sni_map else ()
         self._files = (*self._chain_files, *maps, *(file for files in entries.values() for file in files))
         context.sni_callback = self._choose
-        return watched(context)  # of a connection that SNI moves to another this one's callbacks stay
+        return counted(context)  # of a connection that SNI moves to another this one's callbacks stay
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
         """Longest name first, as Postfix looks it up: the host, then its parents with a dot."""

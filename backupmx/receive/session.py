@@ -22,7 +22,7 @@ from aiosmtpd.smtp import syntax
 from backupmx.mail.address import Malformed, parse_path
 from backupmx.mail.envelope import Client, Recipient
 from backupmx.mail.reply import Reply
-from backupmx.net import tls_keys
+from backupmx.net.tls_keys import KeysWithoutEnd
 from backupmx.queue.entry import QueueFull, QueueTrouble, new_id
 from backupmx.receive import command, xclient
 from backupmx.receive.anvil import Rate
@@ -141,8 +141,7 @@ class Session(Transfer):
         return self._secure(self.service.tls.context())
 
     async def _secure(self, context: ssl.SSLContext) -> None:
-        if (tls := await self.start_tls(context)) and self.transport is not None:
-            tls_keys.watch(self.transport.get_extra_info("ssl_object"), self._keys_without_end)
+        if tls := await self.start_tls(context):
             self._forget()
             old = self.client
             self.client = Client(old.address, old.port, old.name, tls=tls, daemon=old.daemon)
@@ -150,10 +149,10 @@ class Session(Transfer):
             if not tls.resumed and self.service.exceeds(Rate.NEW_TLS, self):
                 self._last_word(self.named_reply(421, "4.7.0", f"Error: too many new TLS sessions from {self.client}"))
 
-    def _keys_without_end(self) -> None:
-        """We are inside OpenSSL's read: nothing is said here, the connection ends when that is over."""
-        self.service.journal.tls_failed(self.client, f"more than {tls_keys.MOST} key updates")
-        self.abort()
+    def connection_lost(self, error: Exception | None) -> None:
+        if isinstance(error, KeysWithoutEnd):
+            self.service.journal.tls_failed(self.client, str(error))
+        super().connection_lost(error)
 
     @property
     def may_speak_for_others(self) -> bool:
