@@ -11,6 +11,12 @@ from backupmx import __version__
 from backupmx.operate.page.api import OPERATIONS, Operation, Word
 from backupmx.operate.page.facts import Trace, Trouble
 
+_GUARD = {
+    400: "Neither a form nor a JSON object", 401: "No token", 403: "Not with this token, or sent by another site",
+    405: "Not by this method", 408: "The body did not come in time", 413: "The body is too large",
+    415: "The body is neither a form nor JSON", 421: "Not our name", 500: "A bug; the log has it",
+}  # fmt: skip
+"""In plain text, whatever was asked: by guard.py, before anybody looks at it."""
 _TROUBLE = {404: "Nothing of that name", 409: "It does not apply now", 422: "Not understood", 503: "Queue trouble"}
 
 
@@ -41,6 +47,7 @@ def _operation(one: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": _answer("Done", _schema(list[Trace] if one.answers is list else one.answers, schemas)),
             **{str(code): _answer(words, _schema(Trouble, schemas)) for code, words in _TROUBLE.items()},
+            **{str(code): _answer(words, {"type": "string"}, "text/plain") for code, words in _GUARD.items()},
         },
     }
     if body:
@@ -62,8 +69,8 @@ def _of(word: Word) -> dict[str, Any]:
     return {"type": word.kind, "description": word.meaning, **values}
 
 
-def _answer(words: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": words, "content": {"application/json": {"schema": schema}}}
+def _answer(words: str, schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
+    return {"description": words, "content": {kind: {"schema": schema}}}
 
 
 def _schema(answers: Any, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def _until(when: float) -> str:
     return f"in {ago(left)}" if left > 0 else "now"
 
 
-def many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+def many(count: int, noun: str, plural: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def host(next_hop: str) -> str:

@@ -31,6 +31,25 @@ def test_every_route_of_the_api_is_an_operation(page: Page) -> None:
     }  # fmt: skip
 
 
+async def test_every_status_is_described(page: Page) -> None:
+    """What the guard answers stands in the document as what it is: plain text."""
+    said = document()["paths"]["/api/flush"]["post"]["responses"]
+    async with page.client() as client, page.client("") as nobody:
+        answers = [
+            await nobody.post("/api/flush", json={}),
+            await client.post("/api/flush", content=b"[", headers={"content-type": "application/json"}),
+            await client.post("/api/flush", content=b"x", headers={"content-type": "text/plain"}),
+            await client.post("/api/flush", json={"domain": "x" * 100_000}),
+            await client.post("/api/flush", json={}, headers={"origin": "null"}),
+            await client.post("/api/flush", json={}, headers={"host": "evil.example"}),
+            await client.delete("/api/flush"),
+            await client.post("/api/flush", json={"domain": "nobody.example"}),
+        ]
+    assert [answer.status_code for answer in answers] == [401, 400, 415, 413, 403, 421, 405, 404]
+    for answer in answers:
+        assert answer.headers["content-type"].partition(";")[0] in said[str(answer.status_code)]["content"]
+
+
 def _references(value: Any) -> set[str]:
     if isinstance(value, dict):
         inner = {ref for each in value.values() for ref in _references(each)}
