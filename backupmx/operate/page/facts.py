@@ -28,8 +28,8 @@ class NextHop:
 
     @property
     def rank(self) -> tuple[int, str]:
-        """What is wrong comes first."""
-        return ("down", "unknown", "up").index(self.state), self.next_hop
+        """What is wrong comes first, hosts of strangers, which nobody probes, come last."""
+        return ("down", "up", "unknown").index(self.state), self.next_hop
 
     @property
     def waiting(self) -> int:

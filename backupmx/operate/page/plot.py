@@ -30,7 +30,8 @@ def strip(outages: Sequence[PastOutage], now: int) -> Markup:
         words = f"down {moment(one.began)} for {ago(ended - one.began)}"
         bars.append(Markup('<rect class="down" x="{:.1f}" width="{:.1f}" height="{}"><title>{}</title></rect>').format(
             min(left, _WIDTH - width), width, _HEIGHT, words))  # fmt: skip
-    said = f"Down for {ago(down)} in seven days, {"once" if len(bars) == 1 else f"{len(bars)} times"}" if bars else "Never down in seven days"
+    times = "once" if len(bars) == 1 else f"{len(bars)} times"
+    said = f"Down for {ago(down)} in seven days, {times}" if bars else "Never down in seven days"
     days = Markup("").join(
         Markup('<rect class="day" x="{}" width="1" height="{}"/>').format(_WIDTH // 7 * day, _HEIGHT)
         for day in range(1, 7)

@@ -8,9 +8,9 @@ from starlette.routing import Route
 
 from backupmx.operate.page.api import OPERATIONS
 from backupmx.operate.page.openapi import document
-from backupmx.queue.entry import State
+from backupmx.queue.entry import HopState, State
 from tests.operate.page.conftest import Page
-from tests.queue.samples import HOP, entry
+from tests.queue.samples import HOP, NOW, entry
 
 
 def test_every_route_is_described() -> None:
@@ -48,6 +48,20 @@ async def test_every_status_is_described(page: Page) -> None:
     assert [answer.status_code for answer in answers] == [401, 400, 415, 413, 403, 421, 405, 404]
     for answer in answers:
         assert answer.headers["content-type"].partition(";")[0] in said[str(answer.status_code)]["content"]
+
+
+async def test_hundreds_of_next_hops(page: Page) -> None:
+    """The overview shows a dozen in full, what is wrong first, then a line each, then how many more there are."""
+    for n in range(250):
+        await page.queue.put(entry(f"u@d{n}.example", hop=f"smtp:[mail{n}.example.net]:25"))
+    await page.queue.set_hop_state(HopState("smtp:[mail99.example.net]:25", False, NOW, "timed out", 0, 1))
+    async with page.browser() as (client, _):
+        text = (await client.get("/")).text
+    assert text.count("<article") == 12
+    assert text.index("mail99.example.net") < text.index("mail0.example.net")
+    assert "239 further next hops" in text
+    assert "And 51 more" in text
+    assert len(text) < 150_000
 
 
 def _references(value: Any) -> set[str]:
