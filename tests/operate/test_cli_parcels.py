@@ -5,6 +5,7 @@ import json
 import os
 import smtplib
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,21 @@ def test_an_import_begun_anew(desk: Desk, other: Desk, tmp_path: Path) -> None:
     assert asked.stdout.endswith(f"{id}r, was {id}: 1 queued\n")
     other.says("queue", "import", "--again", str(tmp_path / "out"))
     assert [one.id for one in listed(other)] == [f"{id}r"]
+
+
+def test_killed_while_it_imports(desk: Desk, other: Desk, tmp_path: Path) -> None:
+    """kill -9 in the middle of an import, then the same again: every message is there, and once."""
+    ids = desk.put(*(entry(arrived=NOW + n) for n in range(60)))
+    desk.says("queue", "export", "--all", "--to", str(tmp_path / "out"))
+    words = [sys.executable, "-m", "backupmx", "queue", "import", str(tmp_path / "out"), "-c", str(other.config)]
+    with subprocess.Popen([sys.executable, "-u", *words[1:]], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        killed.stdout.readline()
+        killed.kill()
+    assert 0 < len(listed(other)) <= len(ids)
+    assert subprocess.run(words, check=True, capture_output=True).stdout.count(b"\n") == len(ids)
+    assert [one.id for one in listed(other)] == ids
+    assert other.says("ledger").stdout.startswith("61 in, 61 accounted")
 
 
 def test_a_deleted_one_comes_back_once(desk: Desk, tmp_path: Path) -> None:
