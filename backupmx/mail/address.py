@@ -30,10 +30,11 @@ _PLAIN = re.compile(
 _LONGEST = 512
 """Octets of an address: twice what RFC 5321 4.5.3.1.3 makes everybody take."""
 
-# Unicode's control characters and line separators are as little of an address as ASCII's are (RFC 5198 section 2).
-_ATOMS = re.compile(r"[^\x00-\x20\x7f-\x9f\u2028\u2029()<>\[\]:;@\\,\"]+")  # dots wherever they are
-_QUOTED = re.compile(r'"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029"\\]|\\[\x20-\x7e])*"')
-_LETTER = r"A-Za-z0-9_\xa0-\u2027\u202a-\U0010ffff"
+# Unicode's control characters and line separators are as little of an address as ASCII's are (RFC 5198 section 2);
+# U+FFFF is no character at all (Unicode 23.7).
+_ATOMS = re.compile(r"[^\x00-\x20\x7f-\x9f\u2028\u2029\uffff()<>\[\]:;@\\,\"]+")  # dots wherever they are
+_QUOTED = re.compile(r'"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\uffff"\\]|\\[\x20-\x7e])*"')
+_LETTER = r"A-Za-z0-9_\xa0-\u2027\u202a-\ufffe\U00010000-\U0010ffff"
 _LABEL = re.compile(rf"[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?")
 _LITERAL = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]{2,45}|[0-9.]{7,15})\]", re.IGNORECASE)
 _NEVER_EXTENDED = frozenset({"postmaster", "mailer-daemon", "double-bounce"})

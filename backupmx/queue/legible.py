@@ -9,8 +9,8 @@ none becomes MARK, and who sees a mark knows that these words are damaged.
     is_marked      has any of these words a mark?
     behind         the octets behind which a listing goes on
 
-MARK is no character and never will be (Unicode 23.7), so no honest word has it, and unlike a lone surrogate
-it can be written to the database again.  It costs nothing where nothing is damaged.
+MARK is no character and never will be (Unicode 23.7); addresses have none, of other words rows.text takes it
+away.  Unlike a lone surrogate it can be written to the database again.  It costs nothing where nothing is damaged.
 """
 
 import codecs
@@ -57,4 +57,5 @@ def is_marked(words: Iterable[object]) -> bool:
 def behind(id: str) -> bytes:
     """What sorts behind this id: of a marked one, behind all that begin as it does and go on with no ASCII."""
     good, marked, _ = id.partition(MARK)
-    return good.encode() + b"\xff" * 32 if marked else id.encode()
+    octets = good.encode("utf-8", "surrogatepass")
+    return octets + b"\xff" * 32 if marked else octets

@@ -26,6 +26,7 @@ from backupmx.mail.address import domain_of
 from backupmx.mail.envelope import Client, Tls
 from backupmx.mail.message import Buffer, pieces
 from backupmx.queue.entry import NewEntry, NewRecipient, State
+from backupmx.queue.legible import MARK
 
 IN_ROW = 256 * 1024
 """Octets of a body that still go into the row.  Larger ones would be written twice (log, then file)."""
@@ -162,10 +163,10 @@ def state_of(word: str) -> State:
 
 
 def text(value: str) -> str:
-    """What SQLite can keep: no lone surrogates."""
+    """What SQLite can keep: no lone surrogates; and no stranger calls his words damaged (legible.py)."""
     if value.isascii():
         return value
-    return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace(MARK, "\ufffd")
 
 
 def client_text(client: Client | None) -> str | None:

@@ -314,17 +314,17 @@ class SqliteQueue:
     # The operator
 
     async def waiting(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._reader.read(listing.waiting, text(after), limit, text(id), self._clock())
+        return await self._reader.read(listing.waiting, after, limit, text(id), self._clock())
 
     async def refused(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._reader.read(listing.refused, text(after), limit, text(id), self._clock())
+        return await self._reader.read(listing.refused, after, limit, text(id), self._clock())
 
     async def refusals(self) -> Sequence[Group]:
         """What next hops refused, by next hop and kind of reason."""
         return await self._reader.read(refusals.groups)
 
     async def quarantined(self, *, after: str = "", limit: int = _PAGE, id: str = "") -> Sequence[QueuedEntry]:
-        return await self._reader.read(listing.quarantined, text(after), limit, text(id), self._clock())
+        return await self._reader.read(listing.quarantined, after, limit, text(id), self._clock())
 
     async def overdue(self, before: float, max_size: int, limit: int = _PAGE) -> Sequence[tuple[str, float]]:
         return await self._reader.read(listing.overdue, before, max_size, limit)

@@ -103,7 +103,7 @@ def test_no_address_of_a_rule_leaves_its_path(text: str) -> None:
     assert parse_path(f"<{sent}> SIZE=1".encode(), utf8=True) == (sent, ["SIZE=1"])
 
 
-@pytest.mark.parametrize("odd", ["\x85", "\x9b", "\u2028"])
+@pytest.mark.parametrize("odd", ["\x85", "\x9b", "\u2028", "\uffff"])
 def test_controls_beyond_ascii_are_in_no_address(odd: str) -> None:
     """Not in a local part, not in a quoted one, not in a domain."""
     for path in (f"<a{odd}b@example.jp>", f'<"a{odd}b"@example.jp>', f"<a@b{odd}c.jp>"):

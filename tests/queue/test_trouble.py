@@ -408,3 +408,12 @@ async def test_nobody_is_told_of_a_delay_by_a_damaged_address(tmp_path: Path) ->
     harm(tmp_path, f"entry SET sender = {NO_TEXT} key = 1")
     assert [late.claim.id for late in (await queue.late(NOW + 9, 9)).late] == [kept[1].id]
     await queue.close()
+
+
+async def test_a_strangers_word_is_no_mark(tmp_path: Path) -> None:
+    """Who writes the mark into a Message-ID makes no damaged row of it."""
+    queue = await open_queue(f"sqlite:{tmp_path}/queue.db", clock=lambda: NOW)
+    await queue.put(replace(entry(), message_id="<\uffff@example.com>"))
+    (one,) = await queue.waiting()
+    assert (one.message_id, one.recipients[0].reason) == ("<\ufffd@example.com>", "")
+    await queue.close()
