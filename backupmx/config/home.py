@@ -108,11 +108,16 @@ def unreadable(error: OSError) -> str:
     said = error.strerror or str(error)
     if not isinstance(error, PermissionError):
         return said
-    try:
-        user = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        user = str(os.geteuid())
+    user = whose(os.geteuid())
     return f"{said}; make it, and the folders above it, readable for the user {user} (chgrp, chmod)"
+
+
+def whose(uid: int) -> str:
+    """The user's name; the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def toml(text: str, path: Path) -> dict[str, object]:

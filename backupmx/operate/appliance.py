@@ -40,7 +40,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
 from backupmx.net.tls import kept
 from backupmx.operate import activation, courier, page, tally, worker
-from backupmx.operate.identity import become, known
+from backupmx.operate.identity import become, out_of_reach
 from backupmx.operate.lock import PATIENCE, becomes_free, lock, taken
 from backupmx.operate.loop import SIGNALS
 from backupmx.operate.notify import Manager
@@ -289,7 +289,7 @@ def obstacles(config: Config, patience: float = 0.0) -> list[str]:
     if not becomes_free(config, patience):
         errors.append(taken(config))
     try:
-        known(config.user)
+        errors.extend(out_of_reach(config.user))
     except ConfigTrouble as trouble:
         errors.extend(f"{config.path}: {error}" for error in trouble.errors)
     try:

@@ -2,8 +2,11 @@
 
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import backupmx
 from backupmx.config import ConfigTrouble
 
 
@@ -25,6 +28,37 @@ def become(user: str) -> None:
         os.setuid(entry.pw_uid)
 
 
+@contextmanager
+def seen_by(user: str) -> Iterator[None]:
+    """Within, root opens files as `user` would; nothing when we are not root or none is named.
+
+    Raises ConfigTrouble.  Of a process with one thread alone.
+    """
+    if (entry := known(user)) is None:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.initgroups(user, entry.pw_gid)
+    os.setegid(entry.pw_gid)
+    os.seteuid(entry.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
+def out_of_reach(user: str) -> list[str]:
+    """What of us `user` cannot read: with a Python below /root his later imports would fail.  Raises ConfigTrouble."""
+    with seen_by(user):
+        return [
+            f"{Path(file).parent}: the user {user} cannot read this; install Python and backupmx where he can"
+            for file in (os.__file__, backupmx.__file__)
+            if not os.access(file, os.R_OK, effective_ids=True)
+        ]
+
+
 def become_owner(uid: int, gid: int) -> None:
     """As root, take the identity of a file's owner; nothing otherwise."""
     if os.geteuid() == 0 and uid != 0:
@@ -41,5 +75,6 @@ def become_owner_of(folder: Path) -> None:
     try:
         status = folder.stat()
     except OSError as error:
-        raise ConfigTrouble([f"{folder}: {error.strerror}"]) from None
+        remedy = "; `backupmx serve` makes it" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigTrouble([f"{folder}: {error.strerror}{remedy}"]) from None
     become_owner(status.st_uid, status.st_gid)

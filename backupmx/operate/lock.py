@@ -10,8 +10,10 @@ import contextlib
 import fcntl
 import os
 import time
+from pathlib import Path
 
 from backupmx.config import ConfigTrouble, Housed
+from backupmx.config.home import whose
 
 PATIENCE = 10.0
 """The children of an appliance that was killed end their work first; a moment's patience spares a restart."""
@@ -29,11 +31,21 @@ def lock(config: Housed) -> int:
     except BlockingIOError:
         raise ConfigTrouble([taken(config)]) from None
     except OSError as error:
-        raise ConfigTrouble([f"{path}: {error.strerror}; make it writable for the user backupmx runs as"]) from None
+        raise ConfigTrouble([f"{error.filename or path}: {error.strerror}; {_remedy(path.parent)}"]) from None
     with contextlib.suppress(OSError):  # for who looks; a full disk is said by those who need it
         os.ftruncate(descriptor, 0)
         os.write(descriptor, b"%d\n" % os.getpid())
     return descriptor
+
+
+def _remedy(folder: Path) -> str:
+    """Pure but for a look whether the folder is there."""
+    user = whose(os.geteuid())
+    if folder.is_dir():
+        return f"make it writable for the user {user}"
+    if folder.exists():
+        return "state_dir wants a folder here"
+    return f"make the folder, writable for the user {user}: install -d -m 700 -o {user} {folder}"
 
 
 def taken(config: Housed) -> str:

@@ -82,8 +82,8 @@ def read_policy(config: Config) -> Files:
     warnings = tables.warnings
     if config.rules.strict:
         errors.extend(warnings)
-    routes = attempt(lambda: read_routes(config), None)
-    recipients = attempt(lambda: read_known(config), None)
+    routes = attempt(lambda: _routes(config), None)
+    recipients = attempt(lambda: _known(config), None)
     tls = attempt(lambda: read_tls(config), None)
     relay_tls = attempt(lambda: read_relay_tls(config), TlsPolicies())
     ready = attempt(lambda: engines(config), Engines())
@@ -115,6 +115,25 @@ def read_all(path: Path) -> tuple[Config, Files]:
 
 
 def read_routes(config: Config) -> Routes:
+    """transport.map alone, for a command.  Raises ConfigTrouble."""
+    return _alone(lambda: _routes(config))
+
+
+def read_known(config: Config) -> Known | None:
+    """relay_recipients alone, for a command.  Raises ConfigTrouble."""
+    return _alone(lambda: _known(config))
+
+
+def _alone(read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except (TransportTrouble, KnownTrouble) as trouble:
+        raise ConfigTrouble(trouble.errors) from None
+    except OSError as error:
+        raise ConfigTrouble([f"{error.filename}: {unreadable(error)}"]) from None
+
+
+def _routes(config: Config) -> Routes:
     """transport.map; `hash:` and other map types before the path are Postfix's business, the text file is ours."""
     path = config.policy_path(_without_type(config.relay.transport_map))
     map = transport_map.parse(_text(path), str(path), delimiter=config.relay.recipient_delimiter)
@@ -123,7 +142,7 @@ def read_routes(config: Config) -> Routes:
     return Routes(map, config.relay.relay_domains, config.relay.postmaster)
 
 
-def read_known(config: Config) -> Known | None:
+def _known(config: Config) -> Known | None:
     recipients = _without_type(config.relay.relay_recipients)
     return known.read(config.policy_path(recipients)) if recipients else None
 

@@ -118,12 +118,16 @@ def _expel(db: Connection, id: str, now: float) -> Changed:
 
 
 def _set_state(db: Connection, entry: int, n: int, one: Change) -> None:
-    """QUEUED is due at once, ahead of what became due by itself; the others wait for a word."""
+    """QUEUED is due at once, ahead of what became due by itself; the others wait for a word.
+
+    Why it was held is over with its release; what a primary said stays to be read until it says more.
+    """
     due = 0.0 if one.state in (State.QUEUED, State.DEFERRED) else None
     db.execute(
         "UPDATE recipient SET state = ?, due = ?, next_attempt = 0, lease = NULL,"
-        " reason = CASE WHEN ?3 = '' THEN reason ELSE ?3 END WHERE entry = ?4 AND n = ?5",
-        (one.state, due, text(one.reason), entry, n),
+        " reason = CASE WHEN state = ?6 AND ?1 = ?7 THEN '' WHEN ?3 = '' THEN reason ELSE ?3 END"
+        " WHERE entry = ?4 AND n = ?5",
+        (one.state, due, text(one.reason), entry, n, State.HELD, State.QUEUED),
     )
 
 

@@ -24,6 +24,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from backupmx.config.home import unreadable
 from backupmx.mail.address import Malformed, check, folded
 
 _QUOTED_KEY = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
@@ -109,7 +110,7 @@ def read(path: Path) -> Known:
         changed = path.stat().st_mtime
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise KnownTrouble([f"{path}: {error.strerror}"]) from None
+        raise KnownTrouble([f"{path}: {unreadable(error)}"]) from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise KnownTrouble([f"{path}:{line}: not UTF-8; save the file as UTF-8"]) from None

@@ -1,10 +1,12 @@
 """pause, resume: and what status, queue list and flush say of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from backupmx.config import ConfigTrouble
 from tests.operate.desk import Desk
 from tests.queue.samples import entry
 
@@ -68,3 +70,32 @@ def test_flush_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch, arguments: t
     said = json.loads(result.stdout)
     assert (said["waiting"], said["delivered"], said["paused"]) == (0, 0, 1)
     assert desk.says("flush", *arguments).stdout == "Nothing may go: 1 waiting, all of it of paused domains.\n"
+
+
+BROKEN_MAP = [
+    ("flush", "example.jp"), ("pause", "example.jp"), ("resume", "example.jp"), ("recipients", "list"),
+    ("recipients", "show", "bob@example.jp"), ("page", "token", "example.jp"), ("rehearse", "example.jp"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", BROKEN_MAP, ids=" ".join)
+def test_a_mistake_in_the_map(desk: Desk, words: tuple[str, ...]) -> None:
+    """A command that must know our domains names the line of transport.map that is wrong, and ends with 2."""
+    desk.put(entry())
+    (desk.config.parent / "transport.map").write_text("example.jp smtp:[primary1.example.net]\nexample.net smtp:[\n")
+    result = desk.says(*words)
+    assert isinstance(result.exception, ConfigTrouble)
+    assert "transport.map:2" in str(result.exception)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("example.jp smtp:[\n")])
+def test_status_with_a_mistake_in_the_map(desk: Desk, spoil: Callable[[Path], object]) -> None:
+    """`status` is what one asks when a reload failed: it answers all the same, says which line, and is 1."""
+    desk.put(entry())
+    spoil(desk.config.parent / "transport.map")
+    said = desk.says("status")
+    assert said.exit_code == 1
+    assert "waiting: 1 queued" in said.stdout
+    assert "transport.map" in said.stdout
+    assert "neither a reload nor a start takes it" in said.stdout
+    assert "transport.map" in json.loads(desk.says("status", "--json").stdout)["remarks"][0]

@@ -81,6 +81,7 @@ def test_verbs(desk: Desk) -> None:
     refused = desk.says("queue", "release", f"{id}:b@example.jp")
     assert (refused.exit_code, "is queued: release does not apply" in refused.stderr) == (1, True)
     assert desk.says("queue", "release", id).exit_code == 0
+    assert "held by operator" not in desk.says("queue", "list").stdout
     assert desk.states(id) == {"a@example.jp": "queued", "b@example.jp": "queued"}
     assert desk.says("queue", "delete", f"{id}:b@example.jp").exit_code == 0
     assert desk.states(id) == {"a@example.jp": "queued"}

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from backupmx.config import ConfigTrouble, load
 from backupmx.operate.cli import cli
 from backupmx.operate.cli.check import nobody_knows, stale_lists, strangers
+from backupmx.operate.policy import read_routes
 from backupmx.recipients.standing import Taught
 from backupmx.recipients.store import Store
 
@@ -155,11 +156,12 @@ def test_verify_and_when_primary_up(config: Path) -> None:
 
 def test_domains_that_are_not_ours(config: Path) -> None:
     """A setting for a domain that is misspelt is a finding of check config, with the setting's name."""
-    assert list(strangers(load(config))) == []
+    loaded = load(config)
+    assert list(strangers(loaded, read_routes(loaded))) == []
     text = config.read_text().replace("[recipients]\n", '[recipients]\nverify_for = { "opne.jp" = true }\n')
     text = text.replace("[relay]\n", '[relay]\nwhen_primary_up_for = { "given.jp" = "defer", "old.jp" = "defer" }\n')
     config.write_text(text.replace('domains = ["given.jp"]', 'domains = ["given.jp", "gievn.jp"]'))
-    told = list(strangers(load(config)))
+    told = list(strangers(load(config), read_routes(loaded)))
     assert told[0].startswith("relay.when_primary_up_for: old.jp: no relay domain of ours")
     assert told[1].startswith("recipients.verify_for: opne.jp: no relay domain of ours")
     assert told[2].startswith("recipients.source given: domains: gievn.jp: no relay domain of ours")
@@ -169,7 +171,7 @@ def test_domains_that_are_not_ours(config: Path) -> None:
 def test_lists_that_are_old_are_told(config: Path) -> None:
     """A list past max_age, or never fetched, is a note of status; domains without any source one of check config."""
     loaded = load(config)
-    assert nobody_knows(loaded) == ["open.jp"]
+    assert nobody_knows(loaded, read_routes(loaded)) == ["open.jp"]
     says(config, "sync")
     assert [note.partition(":")[0] for note in stale_lists(loaded, time.time())] == ["recipients.source given"]
     notes = stale_lists(loaded, time.time() + 8 * 86400)

@@ -1,6 +1,7 @@
 """route, check config: what the policy files say, without a server."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,26 @@ def test_check_config_finds_everything(config: Path) -> None:
     as_json = says(config, "check", "config", "--json")
     told = json.loads(as_json.stdout)
     assert (as_json.exit_code, told["usable"], len(told["errors"])) == (2, False, 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what the user cannot")
+def test_what_the_user_cannot_read(config: Path) -> None:
+    """Root's check says what the appliance, once it is its user, could not read again: a reload would fail."""
+    config.write_text(CONFIGURATION.replace("[relay]", 'user = "nobody"\n[relay]\nrelay_recipients = "recipients"'))
+    for path in config.parent.parents:
+        if path.owner() == "root" and path.stat().st_mode & 0o001 == 0:
+            path.chmod(path.stat().st_mode | 0o001)
+    config.parent.chmod(0o755)
+    (config.parent / "recipients").write_text("bob@example.jp OK\n")
+    (config.parent / "recipients").chmod(0o600)
+    said = says(config, "check", "config")
+    assert said.exit_code == 1
+    assert f"{config.parent}/recipients: Permission denied; make it, and the folders above it, readable" in said.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs somebody to become")
+def test_a_user_who_is_not_there_yet(config: Path) -> None:
+    """`check config` names a user who does not exist, before `serve` does."""
+    config.write_text(CONFIGURATION.replace("[relay]", 'user = "nobody-of-this-name"\n[relay]'))
+    said = says(config, "check", "config")
+    assert (said.exit_code, 'no user "nobody-of-this-name" here; create it' in said.stdout) == (1, True)

@@ -2,11 +2,12 @@
 
 import os
 import pwd
+from pathlib import Path
 
 import pytest
 
 from backupmx.config import ConfigTrouble
-from backupmx.operate.identity import become, become_owner, known
+from backupmx.operate.identity import become, become_owner, become_owner_of, known, out_of_reach, seen_by
 
 ROOT = os.geteuid() == 0
 
@@ -44,3 +45,39 @@ def test_we_stay_who_we_are() -> None:
     become("")
     become_owner(0, 0)
     assert (os.getuid(), os.getgid(), os.getgroups()) == before
+
+
+@pytest.mark.skipif(not ROOT, reason="only root changes its identity")
+def test_seen_by(tmp_path: Path) -> None:
+    """Within, root is refused what the user would be refused; afterwards it is root again, with its groups."""
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    secret = tmp_path / "privkey.pem"
+    secret.write_text("key\n")
+    secret.chmod(0o600)
+    with seen_by("nobody"), pytest.raises(PermissionError):
+        secret.read_text()
+    assert secret.read_text() == "key\n"
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == before
+
+
+@pytest.mark.skipif(not ROOT, reason="only root changes its identity")
+def test_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that the user cannot read, below /root say, is a sentence at the start and no traceback after it."""
+    folder = tmp_path / "lib"
+    folder.mkdir(mode=0o700)
+    (folder / "os.py").touch()
+    monkeypatch.setattr(os, "__file__", str(folder / "os.py"))
+    assert out_of_reach("nobody")[0] == (
+        f"{folder}: the user nobody cannot read this; install Python and backupmx where he can"
+    )
+
+
+def test_nothing_is_out_of_our_own_reach() -> None:
+    """Who stays who he is reads what he has read."""
+    assert out_of_reach("") == []
+
+
+def test_no_state_directory_yet(tmp_path: Path) -> None:
+    """Before the first start a command says who makes the state directory."""
+    with pytest.raises(ConfigTrouble, match="No such file or directory; `backupmx serve` makes it"):
+        become_owner_of(tmp_path / "spool")

@@ -44,7 +44,7 @@ def test_taken(config: Config) -> None:
 def test_no_place_for_it(config: Config) -> None:
     """A state directory that cannot be is a sentence with its path."""
     config.state_path("").parent.joinpath("state").write_text("a file\n")
-    with pytest.raises(ConfigTrouble, match=r"state/lock: .*; make it writable"):
+    with pytest.raises(ConfigTrouble, match=r"state: File exists; state_dir wants a folder here"):
         lock(config)
 
 
@@ -70,3 +70,11 @@ def test_no_room_for_a_number(config: Config, monkeypatch: pytest.MonkeyPatch) -
     """On a full disk the lock is had all the same; only its process number is not in it."""
     monkeypatch.setattr(os, "write", lambda descriptor, data: (_ for _ in ()).throw(OSError(28, "full")))
     os.close(lock(config))
+
+
+def test_no_folder_can_be_made(config: Config) -> None:
+    """Where the state directory cannot be made, the command that makes it is named."""
+    folder = config.path.parent / "state"
+    folder.symlink_to("/proc/self/no-such-folder")
+    with pytest.raises(ConfigTrouble, match=rf"make the folder, writable for the user \S+: install -d -m 700 -o \S+ {folder}"):
+        lock(config)

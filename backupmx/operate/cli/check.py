@@ -11,6 +11,8 @@ from backupmx.config import Config, ConfigTrouble, find
 from backupmx.operate import page
 from backupmx.operate.cli import check_dns, check_primary, check_services
 from backupmx.operate.cli.options import config_option, json_option, write_json
+from backupmx.operate.identity import seen_by
+from backupmx.route.routes import Routes
 
 
 @click.group("check")
@@ -37,7 +39,7 @@ def check_config(config_file: str | None, as_json: bool) -> None:
             write_json({"usable": False, "errors": trouble.errors, "findings": []})
             sys.exit(2)
         raise
-    findings = [*files.warnings, *remarks(config)]
+    findings = [*files.warnings, *remarks(config, files.routes), *later(config)]
     if as_json:
         write_json({"usable": True, "errors": [], "findings": findings})
     else:
@@ -47,13 +49,13 @@ def check_config(config_file: str | None, as_json: bool) -> None:
     sys.exit(1 if findings else 0)
 
 
-def remarks(config: Config) -> list[str]:
+def remarks(config: Config, routes: Routes) -> list[str]:
     """What works and still deserves a word."""
     from backupmx.operate.descriptors import allowed
     from backupmx.operate.odds import odds
 
     found = []
-    if domains := nobody_knows(config):
+    if domains := nobody_knows(config, routes):
         found.append(
             f"relay.relay_recipients: every address of {', '.join(domains)} is accepted, also those that do not exist;"
             " name a file of known recipients or a [[recipients.source]], or set recipients.verify"
@@ -67,15 +69,24 @@ def remarks(config: Config) -> list[str]:
         )
     if config.admin.listen and (absent := page.missing()):
         found.append(f"admin.listen: no page, {', '.join(absent)} missing: pip install 'backupmx[page]', or write \"\"")
-    found += strangers(config)
+    found += strangers(config, routes)
     found.extend(too_large_for_clamd(config))
     return [*found, *odds(config, _free(config), allowed())]
 
 
-def strangers(config: Config) -> Iterator[str]:
-    """Domains that a setting names and that are not ours: misspelt, or left over."""
-    from backupmx.operate.policy import read_routes
+def later(config: Config) -> Iterator[str]:
+    """What root can do now and the appliance, as `user`, could not at a reload or with a renewed certificate."""
+    from backupmx.operate.policy import read_all
 
+    try:
+        with seen_by(config.user):
+            read_all(config.path)
+    except ConfigTrouble as trouble:
+        yield from trouble.errors
+
+
+def strangers(config: Config, routes: Routes) -> Iterator[str]:
+    """Domains that a setting names and that are not ours: misspelt, or left over."""
     recipients, relay = config.recipients, config.relay
     named: dict[str, Iterable[str]] = {
         "relay.when_primary_up_for": relay.when_primary_up_for,
@@ -84,15 +95,13 @@ def strangers(config: Config) -> Iterator[str]:
         "checks.spam.required_score_for": config.checks.spam.required_score_for,
         **{f"recipients.source {one.name}: domains": one.domains for one in recipients.source},
     }
-    routes = read_routes(config)
     for setting, domains in named.items():
         if strange := [domain for domain in domains if not routes.is_ours(f"postmaster@{domain}")]:
             yield f"{setting}: {', '.join(strange)}: no relay domain of ours, so it says nothing; look at its spelling"
 
 
-def nobody_knows(config: Config) -> list[str]:
+def nobody_knows(config: Config, routes: Routes) -> list[str]:
     """Relay domains for which nothing is there that could know who exists."""
-    from backupmx.operate.policy import read_routes
     from backupmx.operate.sources import lists
     from backupmx.recipients.who import Recipients
 
@@ -100,7 +109,7 @@ def nobody_knows(config: Config) -> list[str]:
         return []
     settings = lists(config)
     who = Recipients(None, None, settings)
-    domains = [domain.lstrip(".") for domain in read_routes(config).relay_domains]
+    domains = [domain.lstrip(".") for domain in routes.relay_domains]
     return [
         domain
         for domain in domains

@@ -65,7 +65,7 @@ def _check(outcome: Outcome, configuration: Path) -> None:
     except ConfigTrouble as trouble:
         outcome.errors = trouble.errors
     else:
-        outcome.findings = (*files.warnings, *remarks(config))
+        outcome.findings = (*files.warnings, *remarks(config, files.routes))
     outcome.findings += tuple(_lint(configuration))
 
 

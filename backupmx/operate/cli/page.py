@@ -39,5 +39,6 @@ def token(who: str, new: bool, revoke: bool, config_file: str | None) -> None:
             sys.exit(0 if tokens.revoke(who) else 1)
         click.echo(tokens.issue(who, new))
     except OSError as error:
-        say(f"backupmx: {tokens.path}: {error.strerror}", err=True)
+        remedy = "; run this as root or as the appliance's user" if isinstance(error, PermissionError) else ""
+        say(f"backupmx: {tokens.path}: {error.strerror}{remedy}", err=True)
         sys.exit(1)

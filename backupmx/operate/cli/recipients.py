@@ -48,11 +48,13 @@ def command() -> None:
 @json_option
 def list_(domains: tuple[str, ...], addresses: bool, config_file: str | None, as_json: bool) -> None:
     """How many are known in each relay domain, from where, how old, and what happens to an unknown address."""
+    from backupmx.operate.policy import read_known
+
     config = load_config(config_file)
     require_ours(config, domains)
     wanted = [folded(domain) for domain in domains]
     with _store(config) as store:
-        known = _known(config)
+        known = read_known(config)
         if addresses:
             _print_addresses(config, known, store, wanted, as_json)
             return
@@ -69,6 +71,7 @@ def list_(domains: tuple[str, ...], addresses: bool, config_file: str | None, as
 @json_option
 def show(address: str, config_file: str | None, as_json: bool) -> None:
     """What is known of one address, and what the door says to it.  Status 1: it is not known to exist."""
+    from backupmx.operate.policy import read_known
     from backupmx.operate.sources import recipients
 
     config = load_config(config_file)
@@ -78,7 +81,7 @@ def show(address: str, config_file: str | None, as_json: bool) -> None:
         raise click.UsageError(f"{address}: {error}; write user@domain") from None
     require_ours(config, [domain_of(address)])
     with _store(config) as store:
-        ruling = recipients(config, _known(config), store).rule(address, can_ask=True)
+        ruling = recipients(config, read_known(config), store).rule(address, can_ask=True)
     knowledge, decision = ruling.knowledge, ruling.decision
     if as_json:
         write_json(
@@ -260,16 +263,6 @@ def _named(config: Config, names: tuple[str, ...]) -> list[Source]:
 
 def _suffixes(config: Config, name: str) -> tuple[str, ...]:
     return next(one.suffixes for one in config.recipients.source if one.name == name)
-
-
-def _known(config: Config) -> Known | None:
-    from backupmx.operate.policy import read_known
-    from backupmx.recipients.known import KnownTrouble
-
-    try:
-        return read_known(config)
-    except KnownTrouble as trouble:
-        raise ConfigTrouble(trouble.errors) from None
 
 
 @contextmanager

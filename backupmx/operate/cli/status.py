@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from backupmx.config import Config
+from backupmx.config import Config, ConfigTrouble
 from backupmx.operate import tally
 from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks, stale_lists
@@ -17,6 +17,7 @@ from backupmx.operate.lock import is_running
 from backupmx.queue.entry import HopState, Paused, State, Total
 from backupmx.queue.refusals import Group, line
 from backupmx.queue.sqlite import SqliteQueue
+from backupmx.route.routes import Routes
 
 _WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
 
@@ -29,10 +30,8 @@ def command(config_file: str | None, as_json: bool) -> None:
 
     Status 1 when the appliance does not run, there is an alarm, a primary is down, or mail was refused.
     """
-    from backupmx.operate.policy import read_routes
-
     config = load_config(config_file)
-    named = sorted(read_routes(config).next_hops)
+    routes, notes = _routes(config)
     running = is_running(config)
 
     async def work(
@@ -41,6 +40,7 @@ def command(config_file: str | None, as_json: bool) -> None:
         return await queue.totals(), await queue.hop_states(), await queue.paused(), await queue.refusals()
 
     totals, states, paused, refusals = with_queue(config, work)
+    named = sorted(routes.next_hops if routes else states)
     hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
     counted = tally.read(config)
     quarantined = sum(t.recipients for t in totals if t.state.in_quarantine)
@@ -49,12 +49,24 @@ def command(config_file: str | None, as_json: bool) -> None:
         write_json(
             {"running": running, "next_hops": hops, "paused": domains, "quarantined": quarantined,
              "refusals": [group_object(group) for group in refusals],
-             **health.summary(counted), "remarks": [*remarks(config), *stale_lists(config, time.time())]}
+             **health.summary(counted), "remarks": notes}
         )  # fmt: skip
     else:
-        _print(config, running, hops, refusals, paused, quarantined, counted)
-    well = running and not counted.alarms
+        _print(config, running, hops, refusals, paused, quarantined, counted, notes)
+    well = running and not counted.alarms and routes is not None
     sys.exit(0 if well and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
+
+
+def _routes(config: Config) -> tuple[Routes | None, list[str]]:
+    """-> routes, notes.  A map with a mistake is no reason to say nothing: the appliance goes on with its old one."""
+    from backupmx.operate.policy import read_routes
+
+    stale = stale_lists(config, time.time())
+    try:
+        routes = read_routes(config)
+    except ConfigTrouble as trouble:
+        return None, [*(f"{error}; neither a reload nor a start takes it" for error in trouble.errors), *stale]
+    return routes, [*remarks(config, routes), *stale]
 
 
 def _hops(named: Sequence[str], totals: Iterable[Total]) -> list[str]:
@@ -87,6 +99,7 @@ def _print(
     paused: Sequence[Paused],
     quarantined: int,
     counted: tally.Tally,
+    notes: Sequence[str],
 ) -> None:
     now = time.time()
     click.echo(f"{config.hostname}: {'running' if running else 'NOT RUNNING'}")
@@ -109,5 +122,5 @@ def _print(
         click.echo(f"  {one.domain}: paused for {ago(now - one.since)}, {one.recipients} waiting")
     if quarantined:
         click.echo(f"  quarantine: {quarantined} recipients")
-    for remark in (*remarks(config), *stale_lists(config, now)):
-        say(f"  note: {remark}")
+    for note in notes:
+        say(f"  note: {note}")

@@ -118,7 +118,7 @@ class Sight:
             tuple(VerdictHour(one.hour, one.fate, one.value) for one in counted.hours),
             _rules(counted), int(counted.began) or None,
             disk.f_bavail * disk.f_frsize, config.queue.min_free,
-            tuple(remarks(config)), trouble or counted.trouble,
+            tuple(remarks(config, self.routes)), trouble or counted.trouble,
         )  # fmt: skip
 
     def _files(self, now: float) -> tuple[tally.Tally, tuple[RecipientList, ...], str]:
