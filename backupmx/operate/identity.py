@@ -8,6 +8,7 @@ from pathlib import Path
 
 import backupmx
 from backupmx.config import ConfigTrouble
+from backupmx.config.home import whose
 
 
 def known(user: str) -> pwd.struct_passwd | None:
@@ -78,3 +79,11 @@ def become_owner_of(folder: Path) -> None:
         remedy = "; `backupmx serve` makes it" if isinstance(error, FileNotFoundError) else ""
         raise ConfigTrouble([f"{folder}: {error.strerror}{remedy}"]) from None
     become_owner(status.st_uid, status.st_gid)
+    require_access(folder)
+
+
+def require_access(folder: Path) -> None:
+    """Who may not look into it would find nothing there and say so, which is not true.  Raises ConfigTrouble."""
+    if os.path.isdir(folder) and not os.access(folder, os.X_OK):
+        owner = whose(folder.stat().st_uid)
+        raise ConfigTrouble([f"{folder}: Permission denied; run this as root or as the user {owner}"])

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from backupmx.config import ConfigTrouble
-from backupmx.operate.identity import become, become_owner, become_owner_of, known, out_of_reach, seen_by
+from backupmx.operate.identity import (
+    become,
+    become_owner,
+    become_owner_of,
+    known,
+    out_of_reach,
+    require_access,
+    seen_by,
+)  # fmt: skip
 
 ROOT = os.geteuid() == 0
 
@@ -81,3 +89,25 @@ def test_no_state_directory_yet(tmp_path: Path) -> None:
     """Before the first start a command says who makes the state directory."""
     with pytest.raises(ConfigTrouble, match="No such file or directory; `backupmx serve` makes it"):
         become_owner_of(tmp_path / "spool")
+
+
+@pytest.mark.skipif(not ROOT, reason="only root changes its identity")
+def test_a_folder_one_may_not_look_into(tmp_path: Path) -> None:
+    """A command of somebody else's says whose it would have to be, not that there is no appliance."""
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    reachable = [path for path in tmp_path.parents if path.stat().st_mode & 0o001 == 0]
+    for path in (tmp_path, *reachable):
+        path.chmod(path.stat().st_mode | 0o001)
+    pid = os.fork()
+    if not pid:
+        try:
+            become("nobody")
+            require_access(folder)
+        except ConfigTrouble as trouble:
+            os._exit(
+                0 if trouble.errors == (f"{folder}: Permission denied; run this as root or as the user root",) else 1
+            )
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

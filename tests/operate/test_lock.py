@@ -76,5 +76,7 @@ def test_no_folder_can_be_made(config: Config) -> None:
     """Where the state directory cannot be made, the command that makes it is named."""
     folder = config.path.parent / "state"
     folder.symlink_to("/proc/self/no-such-folder")
-    with pytest.raises(ConfigTrouble, match=rf"make the folder, writable for the user \S+: install -d -m 700 -o \S+ {folder}"):
+    with pytest.raises(
+        ConfigTrouble, match=rf"make the folder, writable for the user \S+: install -d -m 700 -o \S+ {folder}"
+    ):
         lock(config)

@@ -20,6 +20,7 @@ from backupmx.operate.cli.options import (
     write_json,
 )
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.identity import require_access
 from backupmx.operate.lock import is_running
 from backupmx.queue.entry import FlushProgress, Paused
 from backupmx.queue.sqlite import SqliteQueue
@@ -47,6 +48,7 @@ def command(domains: tuple[str, ...], everything: bool, no_wait: bool, config_fi
     domains = tuple(folded(domain) for domain in domains)
     if domains:
         require_ours(load_config(config_file), domains)
+    require_access(home.state_path(""))
     if not is_running(home):
         raise_not_running(home)
     sys.exit(with_queue(home, lambda queue: _flush(queue, home, domains, no_wait, as_json)))
