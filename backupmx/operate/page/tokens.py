@@ -95,11 +95,15 @@ class Tokens:
         """Whole or not at all: who reads meanwhile reads the old ones."""
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.writelines(f"{who} {token}\n" for who, token in sorted(known.items()))
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut leaves an empty file of the right name
-        fresh.replace(self.path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.writelines(f"{who} {token}\n" for who, token in sorted(known.items()))
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut leaves an empty file of the right name
+            fresh.replace(self.path)
+        except OSError:  # a full disk: what is half a file is in nobody's way
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 def bearer(known: Mapping[str, str], token: str) -> Visitor | None:
