@@ -95,6 +95,7 @@ class Breaker:
                     return await ask()
                 finally:
                     self._waiting.discard(limit)
+                    del limit  # it knows the task, that knows the trouble, which knows this frame
         except TimeoutError:
             raise EngineAway(self.state.why) from None
 

@@ -60,6 +60,7 @@ class Remembered(Generic[V]):
             if not question.waiting and not question.task.done():
                 self._end(key, question)
                 question.task.cancel()
+            del question  # trouble knows this frame, which would know it: the message would stay until gc looks
 
     def _begin(self, key: Hashable, ask: Callable[[], Awaitable[V]]) -> _Question[V]:
         question = _Question(asyncio.ensure_future(ask()))

@@ -96,6 +96,8 @@ class Sessions:
             if first is not None:
                 raise first from None
             raise
+        finally:
+            del first  # once raised it knows this frame
 
     def close(self) -> None:
         """Those that nobody uses just now."""

@@ -171,8 +171,7 @@ class Writer:
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._suspect = True  # one of SQLite's own waits may have failed
-            trouble = trouble_of(error)
-            raise (Uncertain(*trouble.args) if type(trouble) is QueueTrouble else trouble) from error
+            raise _uncertain(error) from error
         if any(work.durable for work, _, _ in batch):
             self._wait_for_the_disk(db, batch)
         return results
@@ -282,6 +281,12 @@ def _each_alone(db: Connection, batch: Sequence[Job]) -> Sequence[Any]:
             results.append(trouble_of(error) if isinstance(error, sqlite3.IntegrityError) else error)
         db.execute("RELEASE one")
     return results
+
+
+def _uncertain(error: sqlite3.Error) -> QueueTrouble:
+    """Why COMMIT failed.  Made here: a frame of its own traceback that knew it would keep the whole transaction."""
+    trouble = trouble_of(error)
+    return Uncertain(*trouble.args) if type(trouble) is QueueTrouble else trouble
 
 
 def _rollback(db: Connection) -> None:

@@ -36,8 +36,9 @@ class Reader:
         """After what was asked before.  A second time: nothing."""
         if not self._closed:
             self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._give_up)
-            self._thread.shutdown()
+            given_up = self._thread.submit(self._give_up)
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(asyncio.wrap_future(given_up))  # also when nobody waits for it any more
 
     def _read(self, query: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         try:

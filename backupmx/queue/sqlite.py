@@ -413,8 +413,10 @@ class SqliteQueue:
 
     async def close(self) -> None:
         """Commits what was asked for, then ends.  A second time: nothing."""
-        await self._writer.close()
-        await self._reader.close()
+        try:
+            await self._writer.close()
+        finally:
+            await self._reader.close()
 
     # Threads
 

@@ -24,6 +24,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from backupmx.journal import Journal, silent
 from backupmx.mail.envelope import Client
@@ -41,6 +42,10 @@ _SHUN_SECONDS = 60.0
 _CLEAR_SECONDS = 600.0
 _DATA_SECONDS = 3600.0
 _NO_CONNECTION = "4.4.1"
+
+
+_Why: TypeAlias = tuple[str, str]
+"""A host's trouble: words and enhanced status."""
 
 
 class HopDown(Exception):
@@ -239,16 +244,16 @@ class Connections:
             if none.permanent:
                 raise
             raise HopDown(none.reply.text, none.reply.status, loops=none.loops) from None
-        trouble: smtp.Unreachable | None = None
+        why: _Why | None = None  # words: trouble itself would know this frame, and this frame it
         for host in self._in_order([host for host in found if not _spent(host, avoid)]):
             try:
                 return Line(host, await self._connect(host), self._now(), idle_since=self._now())
             except smtp.Unreachable as error:
-                trouble = _telling(trouble, error)
+                why = _telling(why, (str(error), error.status))
                 self._shunned[host] = self._now() + _SHUN_SECONDS
-        if trouble is None:
+        if why is None:
             return None
-        raise HopDown(str(trouble), trouble.status)
+        raise HopDown(*why)
 
     async def _connect(self, host: Host) -> smtp.Connection:
         """At level `may` in clear where STARTTLS is broken, within this same try.  Nobody listens in a socket file."""
@@ -320,9 +325,9 @@ class Connections:
         return self._loop.time()
 
 
-def _telling(before: smtp.Unreachable | None, now: smtp.Unreachable) -> smtp.Unreachable:
+def _telling(before: _Why | None, now: _Why) -> _Why:
     """What a host said, or its certificate, says more than that another one takes no connection."""
-    return before if before is not None and before.status != _NO_CONNECTION == now.status else now
+    return before if before is not None and before[1] != _NO_CONNECTION == now[1] else now
 
 
 def _spent(host: Host, asked: Collection[Host]) -> bool:

@@ -69,6 +69,20 @@ async def test_closed_is_closed(queue: SqliteQueue) -> None:
         await queue.put(entry())
 
 
+async def test_closed_though_nobody_waits(queue: SqliteQueue) -> None:
+    """A reload may cut short whoever closes a queue; its threads and connections go all the same."""
+    await queue.waiting()
+    closing = asyncio.create_task(queue.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.to_thread(queue._reader._thread.shutdown)
+    assert queue._reader._db is None
+    with pytest.raises(QueueTrouble):
+        await queue.waiting()
+
+
 async def test_everything_asked_for_is_done_before_the_end(queue: SqliteQueue, tmp_path: Path) -> None:
     """Closing waits for what was put."""
     puts = [asyncio.ensure_future(queue.put(entry())) for _ in range(20)]
