@@ -29,6 +29,7 @@ import errno
 import itertools
 import os
 import random
+import re
 import smtplib
 import subprocess
 import sys
@@ -36,7 +37,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ from tests.neighbours.spamd import spamd
 from tests.neighbours.unbound import free_port
 
 INSIDE = "BACKUPMX_SOAK_NAMESPACE"
+ALL = "all processes"
 DISK = 512 << 20
 SETTINGS = {
     "smtp": {"workers": 2},
@@ -193,20 +195,62 @@ def storms(minutes: float, parts: dict[str, Away], mx: Appliance) -> Iterator[tu
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    at: float
+class Process:
     mib: float
+    """Its share of the memory that is in no file."""
     open: Counter[str]
     """Descriptors, by what they lead to."""
 
 
-def look(mx: Appliance, at: float) -> Look:
-    assert mx.process is not None
-    pss, opened = 0, Counter[str]()
-    for pid in (mx.process.pid, *mx.children()):
-        pss += int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0])
-        opened.update(leads_to(Path(link)) for link in Path(f"/proc/{pid}/fd").iterdir())
-    return Look(at, pss / 1024, opened)
+@dataclass(frozen=True, slots=True)
+class Look:
+    at: float
+    processes: Mapping[str, Process]
+    """By what they are called in the log: "relay", "worker 1"."""
+
+    def mib(self, name: str = ALL) -> float:
+        return sum(process.mib for other, process in self.processes.items() if name in (ALL, other))
+
+    def open(self) -> int:
+        return sum(process.open.total() for process in self.processes.values())
+
+
+@dataclass
+class Watch:
+    """Looks at the processes of an appliance."""
+
+    mx: Appliance
+    _names: dict[int, str] = field(default_factory=dict)
+
+    def look(self, at: float) -> Look:
+        assert self.mx.process is not None
+        children = self.mx.children()
+        if not self._names.keys() >= set(children):
+            self._names = {int(pid): name for name, pid in re.findall(r"started: (.+), pid (\d+)", self.mx.log)}
+        names = {self.mx.process.pid: "supervisor", **{pid: self._names.get(pid, f"pid {pid}") for pid in children}}
+        return Look(at, {name: process(Path(f"/proc/{pid}")) for pid, name in names.items()})
+
+    def at_rest(self) -> Look:
+        """When descriptors have stopped changing: connections to primaries and engines are given up when idle."""
+        looks = [self.look(0)]
+        until = time.monotonic() + 90
+        while len(looks) < 20 or any(_opened(one) != _opened(looks[-1]) for one in looks[-20:]):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.5)
+            looks.append(self.look(0))
+        return looks[-1]
+
+
+def _opened(look: Look) -> dict[str, Counter[str]]:
+    return {name: process.open for name, process in look.processes.items()}
+
+
+def process(folder: Path) -> Process:
+    """Of its folder in /proc.  A library's pages are left out: what they cost depends on who else runs Python here."""
+    rollup = dict(re.findall(r"^(Pss_\w+): +(\d+) kB", (folder / "smaps_rollup").read_text(), re.MULTILINE))
+    opened = Counter(leads_to(link) for link in (folder / "fd").iterdir())
+    return Process((int(rollup["Pss_Anon"]) + int(rollup["Pss_Shmem"])) / 1024, opened)
 
 
 def leads_to(link: Path) -> str:
@@ -217,19 +261,18 @@ def leads_to(link: Path) -> str:
         return "closed meanwhile"
 
 
-def at_rest(mx: Appliance) -> Look:
-    """When descriptors have stopped changing: connections to primaries and engines are given up when idle."""
-    looks = [look(mx, 0)]
-    until = time.monotonic() + 90
-    while len(looks) < 20 or any(one.open != looks[-1].open for one in looks[-20:]):
-        if time.monotonic() > until:
-            break
-        time.sleep(0.5)
-        looks.append(look(mx, 0))
-    return looks[-1]
+def left_open(before: Look, after: Look) -> dict[str, Counter[str]]:
+    """Pure.  Descriptors that are more than before, by process.
+
+    What a process's siblings had open before it may open later, once: files that are opened when first asked.
+    """
+    usual = Counter({kind: 1 for process in before.processes.values() for kind in process.open})
+    had = {name: process.open | usual for name, process in before.processes.items()}
+    more = {name: process.open - had.get(name, usual) for name, process in after.processes.items()}
+    return {name: kinds for name, kinds in more.items() if kinds}
 
 
-def weather(minutes: float, parts: dict[str, Away], mx: Appliance) -> list[Look]:
+def weather(minutes: float, parts: dict[str, Away], mx: Appliance, watch: Watch) -> list[Look]:
     """Lets it all happen.  -> a look each five seconds"""
     began, looks = time.monotonic(), []
     events = list(storms(minutes, parts, mx))
@@ -239,7 +282,7 @@ def weather(minutes: float, parts: dict[str, Away], mx: Appliance) -> list[Look]
             print(f"{now / 60:5.1f} min  {words}", file=sys.stderr, flush=True)
             act()
         if not looks or now - looks[-1].at >= 5:
-            looks.append(look(mx, now))
+            looks.append(watch.look(now))
         time.sleep(0.2)
     return looks
 
@@ -263,26 +306,34 @@ class Result:
     balanced: bool
     alarms: str
 
-    @property
-    def memory(self) -> tuple[float, float]:
+    def memory(self, name: str = ALL) -> tuple[float, float]:
         """MiB, in the second and in the last fifth."""
         fifth = len(self.looks) // 5
-        return median(one.mib for one in self.looks[fifth : 2 * fifth]), median(one.mib for one in self.looks[-fifth:])
+        early, late = self.looks[fifth : 2 * fifth], self.looks[-fifth:]
+        return median(one.mib(name) for one in early), median(one.mib(name) for one in late)
 
-    @property
-    def slope(self) -> float:
+    def slope(self, name: str = ALL) -> float:
         """MiB an hour, after the first fifth."""
         late = self.looks[len(self.looks) // 5 :]
-        return linear_regression([one.at / 3600 for one in late], [one.mib for one in late]).slope
+        return linear_regression([one.at / 3600 for one in late], [one.mib(name) for one in late]).slope
+
+    def grown(self) -> str:
+        """Rows: all processes, and each."""
+        return "\n".join(
+            f"| memory of {name} | {early:.1f} MiB in the second fifth, {late:.1f} in the last;"
+            f" {self.slope(name):+.1f} MiB an hour |"
+            for name in (ALL, *self.looks[0].processes)
+            for early, late in (self.memory(name),)
+        )
 
     def wrong(self) -> list[str]:
-        early, late = self.memory
+        early, late = self.memory()
+        left = left_open(self.before, self.after)
         return [
             words
             for words, bad in (
                 (f"memory grew from {early:.1f} to {late:.1f} MiB", late > early * 1.05),
-                (f"descriptors left open: {dict(self.after.open - self.before.open)}",
-                 self.after.open.total() > self.before.open.total()),
+                (f"descriptors left open: {left}", bool(left)),
                 (f"lost: {', '.join(self.lost[:10])}", bool(self.lost)),
                 (f"arrived uninvited: {', '.join(self.uninvited[:10])}", bool(self.uninvited)),
                 (f"ledger: {self.ledger}", not self.balanced),
@@ -291,7 +342,6 @@ class Result:
         ]  # fmt: skip
 
     def page(self) -> str:
-        early, late = self.memory
         told = ", ".join(f"{self.told[what]:,} {words}" for what, words in TOLD.items())
         return f"""\
 # Half an hour of everything
@@ -310,8 +360,8 @@ primaries beside them.
 | refused or a virus, and delivered | {len(self.uninvited)} |
 | second copies (the primary was killed before its 250) | {self.twice} |
 | ledger | {self.ledger} |
-| memory of all processes | {early:.1f} MiB in the second fifth, {late:.1f} in the last; {self.slope:+.1f} MiB an hour |
-| descriptors at rest | {self.before.open.total()} before, {self.after.open.total()} after |
+{self.grown()}
+| descriptors at rest | {self.before.open()} before, {self.after.open()} after |
 | {"wrong" if self.wrong() else "verdict"} | {"; ".join(self.wrong()) or "nothing grew, nothing is missing"} |
 """
 
@@ -359,14 +409,15 @@ def soak(minutes: float, rate: float, folder: Path) -> Result:
         time.sleep(min(60, minutes * 6))
         senders.stop()
         mx.empty(120)
-        before = at_rest(mx)
+        watch = Watch(mx)
+        before = watch.at_rest()
         senders.start()
-        looks = weather(minutes, parts, mx)
+        looks = weather(minutes, parts, mx, watch)
         senders.stop()
         mx.cli("flush", timeout=300)
         eventually(lambda: not mx.queue(), 300, lambda: f"{len(mx.queue())} are still queued")
         return Result(
-            minutes, looks, before, at_rest(mx), Counter(senders.told.values()), senders.replies,
+            minutes, looks, before, watch.at_rest(), Counter(senders.told.values()), senders.replies,
             **accounted(mx, senders, sinks),  # type: ignore[arg-type]
         )  # fmt: skip
 
