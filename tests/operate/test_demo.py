@@ -37,7 +37,7 @@ def is_open(port: int) -> bool:
 
 def test_in_a_pipe(own_tmp: Path) -> None:
     """Every step is as expected, in plain text; nothing is left behind."""
-    ran = subprocess.run([BACKUPMX, "demo", "--port", "0"], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([BACKUPMX, "demo", "--port", "0"], capture_output=True, text=True, timeout=180)
     assert (ran.returncode, ran.stderr) == (0, "")
     right, of = re.fullmatch(r"demo: (\d+) of (\d+) steps as expected", ran.stdout.splitlines()[-1]).groups()  # type: ignore[union-attr]
     assert right == of == str(len(re.findall(r"^\[ ?\d+/\d+\] ok ", ran.stdout, re.MULTILINE)))
