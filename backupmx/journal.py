@@ -15,7 +15,7 @@ minute, with the number of times it was left out.
 
 Nothing else in backupmx logs.
 
-Beside the lines two things are kept for who asks later (operate/tally.py writes
+Beside the lines two things are kept for who asks later (operate/report/tally.py writes
 them down): `counts`, by name and labels, as Prometheus has them; and `alarms`,
 what is wrong now.  An event that says that something broke raises one, the
 event that says that it is whole again clears it.

@@ -38,7 +38,7 @@ from backupmx.journal import Journal
 from backupmx.mail.envelope import Client, Envelope
 from backupmx.mail.message import Content
 from backupmx.mail.reply import Reply
-from backupmx.operate.loop import run
+from backupmx.operate.serve.loop import run
 from backupmx.receive.admit import Admission
 from backupmx.receive.limits import SmtpSettings
 from backupmx.receive.listen import Door, open_sockets

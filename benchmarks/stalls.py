@@ -35,7 +35,7 @@ from backupmx.journal import silent
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Content, canonical
 from backupmx.net.dns import Resolver
-from backupmx.operate.tables import read_table
+from backupmx.operate.serve.tables import read_table
 from backupmx.receive.assess import Policy, assess
 from backupmx.route.routes import Routes
 from backupmx.route.transport_map import parse as transport_map

@@ -15,8 +15,8 @@ from backupmx.config import Config
 from backupmx.journal import LABELS, Journal
 from backupmx.logbook import CHECK_TIME
 from backupmx.operate.cli import cli
-from backupmx.operate.metrics import exposition
-from backupmx.operate.tally import Tally
+from backupmx.operate.report.metrics import exposition
+from backupmx.operate.report.tally import Tally
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

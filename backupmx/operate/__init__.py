@@ -1,11 +1,16 @@
 """operate: the appliance as an operator meets it.
 
-appliance   supervisor: sockets, children, signals (start, run, stop)
-worker      one receiving process
-courier     the relay process
-page/       what an operator sees and does in a browser, the same as JSON, /metrics
-desk        what is done to queued mail, by whichever of command line and page; groups: to refused mail
-tally       what all processes counted; watch, alarms: who is told
-demo        the whole job on one screen
-cli/        the command line, one file a noun
+serve/       the processes: supervisor, workers, relay
+report/      counts, states, alarms, the daily digest
+page/        the page, its API, /metrics, /healthz
+cli/         the command line, one file a noun
+desk         what an operator does to mail, whatever tells it: cli/ and page/ call it
+groups       refused mail, by what the primary said
+explain      the whole policy on one message
+inspect/     check dns, check primary; odds: settings that cannot work together
+rehearsal/   a fire drill
+moving/      a Postfix's configuration, read and carried over; postcat: its queue files
+services     engines and milters of this machine, found and asked
+manual       man pages, of the same words as --help
+demo/        the whole job on one screen
 """

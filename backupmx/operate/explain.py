@@ -29,11 +29,12 @@ from backupmx.mail.message import Content, Message
 from backupmx.mail.reply import Reply
 from backupmx.mail.verdict import Fate
 from backupmx.net.dns import Answer, DNSTrouble, Resolver
-from backupmx.operate import outlook, sources
-from backupmx.operate.asking import verify
 from backupmx.operate.explain_client import at_the_door, unable
-from backupmx.operate.policy import Files
-from backupmx.operate.worker import admission, policy
+from backupmx.operate.report import outlook
+from backupmx.operate.serve import sources
+from backupmx.operate.serve.asking import verify
+from backupmx.operate.serve.policy import Files
+from backupmx.operate.serve.worker import admission, policy
 from backupmx.queue.entry import NewRecipient, QueueTrouble
 from backupmx.queue.sqlite import open_queue
 from backupmx.receive.admit import Admission

@@ -12,8 +12,8 @@ from backupmx.journal import silent
 from backupmx.mail.envelope import Client
 from backupmx.mail.reply import Reply
 from backupmx.net.dns import Resolver
-from backupmx.operate.policy import Files
-from backupmx.operate.worker import clients
+from backupmx.operate.serve.policy import Files
+from backupmx.operate.serve.worker import clients
 from backupmx.receive.ability import Abilities
 from backupmx.receive.limits import Networks
 from backupmx.receive.policy.clients import Visit

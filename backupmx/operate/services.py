@@ -38,7 +38,7 @@ from backupmx.mail.verdict import Fate, Verdict
 from backupmx.net.dns import Resolver
 from backupmx.net.endpoint import Endpoint
 from backupmx.net.milter import MilterTrouble, Timeouts, dialogue
-from backupmx.operate.places import OUR_HEADERS, Installed, Place
+from backupmx.operate.serve.places import OUR_HEADERS, Installed, Place
 from backupmx.route.routes import Routes
 
 EICAR, GTUBE = "EICAR", "GTUBE"

@@ -1,6 +1,6 @@
 """Pure.  primaries: up or down, since when, and at which addresses: what every process may know of them.
 
-    relay.health --> queue (hop states) --> operate.outlook --> Primaries <-- admission, the door, status
+    relay.health --> queue (hop states) --> operate.report.outlook --> Primaries <-- admission, the door, status
 
 The relay finds out, the queue keeps it, and whoever decides by it reads this
 value, a second or two old.  It never changes: a newer one takes its place.

@@ -25,7 +25,7 @@ import asyncio, os, sys
 from pathlib import Path
 from backupmx.config import load
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.policy import read_policy
+from backupmx.operate.serve.policy import read_policy
 from backupmx.operate.rehearsal.run import Drill, rehearse
 
 config = load(Path(sys.argv[1]))

@@ -22,7 +22,7 @@ from backupmx.operate.cli import cli
 from backupmx.operate.inspect.finding import Finding, Grade
 from backupmx.operate.inspect.mta_sts import PolicyTrouble, parse
 from backupmx.operate.inspect.names import Web, look
-from backupmx.operate.policy import read_policy
+from backupmx.operate.serve.policy import read_policy
 from tests.neighbours.unbound import free_port, unbound
 
 pytestmark = pytest.mark.neighbours

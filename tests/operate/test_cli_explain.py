@@ -12,7 +12,7 @@ from backupmx.mail.message import Content
 from backupmx.operate.cli import cli
 from backupmx.operate.cli.explain import lines
 from backupmx.operate.explain import Said, _changes, explained
-from backupmx.operate.policy import read_policy
+from backupmx.operate.serve.policy import read_policy
 from tests.neighbours.unbound import unbound
 from tests.net.scripted_milter import ScriptedMilter, add, reply
 

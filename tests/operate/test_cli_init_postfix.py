@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from backupmx.config import load
 from backupmx.operate.cli import cli
-from backupmx.operate.policy import read_policy
+from backupmx.operate.serve.policy import read_policy
 
 CASE = Path(__file__).parents[1] / "cases" / "first_user_postfix" / "postfix"
 

@@ -9,7 +9,7 @@ import pytest
 
 from backupmx.config import load
 from backupmx.journal import Journal
-from backupmx.operate.courier import sum_and_sweep
+from backupmx.operate.serve.courier import sum_and_sweep
 from backupmx.queue.entry import Settlement, State
 from backupmx.queue.sqlite import SqliteQueue
 from tests.operate.desk import Desk

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from backupmx.config import ConfigTrouble, load
 from backupmx.operate.cli import cli
 from backupmx.operate.cli.check import nobody_knows, stale_lists, strangers
-from backupmx.operate.policy import read_routes
+from backupmx.operate.serve.policy import read_routes
 from backupmx.recipients.standing import Taught
 from backupmx.recipients.store import Store
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backupmx.config import Config, parse
-from backupmx.operate.odds import odds, size, span
+from backupmx.operate.inspect.odds import odds, size, span
 
 TEXT = 'hostname = "mx2.example.net"\n[relay]\ntransport_map = "transport.map"\n'
 SHIPPED = Path(__file__).parents[2] / "policy" / "backupmx.toml"

@@ -12,8 +12,8 @@ import pytest
 from backupmx.check.virus_clamd import Stats
 from backupmx.config import Config, load
 from backupmx.operate.cli import check_services
-from backupmx.operate.places import Installed, Place
-from backupmx.operate.policy import read_policy
+from backupmx.operate.serve.places import Installed, Place
+from backupmx.operate.serve.policy import read_policy
 from backupmx.operate.services import EICAR, GTUBE, Service, expects, found_here, survey, test_mail, unheard
 from backupmx.route.routes import Routes
 from tests.check.faults import engine, in_turn

@@ -12,7 +12,7 @@ from backupmx.config import Checks, Config, load
 from backupmx.config.sections import Relay
 from backupmx.mail.message import Content, canonical
 from backupmx.operate.cli.init import SHIPPED, command, shipped
-from backupmx.operate.tables import read_table
+from backupmx.operate.serve.tables import read_table
 from backupmx.rules.engine import Tables, judge, judge_added
 
 FIRST_USERS_RULES = [

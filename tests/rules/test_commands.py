@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from backupmx.operate.cli.lint import command as lint
 from backupmx.operate.cli.replay_headers import command as replay
 from backupmx.operate.cli.replay_headers import of_mbox
-from backupmx.operate.tables import TableTrouble, read_table
+from backupmx.operate.serve.tables import TableTrouble, read_table
 
 
 @pytest.fixture

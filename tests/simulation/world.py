@@ -21,7 +21,7 @@ from typing import Any
 from backupmx.journal import silent
 from backupmx.mail.envelope import Client
 from backupmx.mail.reply import Reply
-from backupmx.operate.outlook import read
+from backupmx.operate.report.outlook import read
 from backupmx.queue.entry import HopState
 from backupmx.receive.admit import Admission
 from backupmx.receive.primary_up import PrimaryUp
@@ -40,7 +40,7 @@ START = 1_800_000_000.0
 LIFETIME = 5 * DAY
 # RFC 5321 4.5.4.1: the give-up time generally needs to be at least 4-5 days.
 LOOKS = 2.0
-# operate.outlook: every two seconds.
+# operate.report.outlook: every two seconds.
 
 Schedule = Callable[[int], float]
 """The number of the try that failed -> seconds until the next."""

@@ -11,7 +11,7 @@ from backupmx.config import Config, ConfigTrouble, find
 from backupmx.operate import page
 from backupmx.operate.cli import check_dns, check_primary, check_services
 from backupmx.operate.cli.options import config_option, json_option, write_json
-from backupmx.operate.identity import seen_by
+from backupmx.operate.serve.identity import seen_by
 from backupmx.route.routes import Routes
 
 
@@ -30,7 +30,7 @@ command.add_command(check_primary.command)
 @json_option
 def check_config(config_file: str | None, as_json: bool) -> None:
     """Read the configuration and every file it names, and say all that is wrong at once."""
-    from backupmx.operate.policy import read_all
+    from backupmx.operate.serve.policy import read_all
 
     try:
         config, files = read_all(find(config_file))
@@ -51,8 +51,8 @@ def check_config(config_file: str | None, as_json: bool) -> None:
 
 def remarks(config: Config, routes: Routes) -> list[str]:
     """What works and still deserves a word."""
-    from backupmx.operate.descriptors import allowed
-    from backupmx.operate.odds import odds
+    from backupmx.operate.inspect.odds import odds
+    from backupmx.operate.serve.descriptors import allowed
 
     found = []
     if domains := nobody_knows(config, routes):
@@ -76,7 +76,7 @@ def remarks(config: Config, routes: Routes) -> list[str]:
 
 def later(config: Config) -> Iterator[str]:
     """What root can do now and the appliance, as `user`, could not at a reload or with a renewed certificate."""
-    from backupmx.operate.policy import read_all
+    from backupmx.operate.serve.policy import read_all
 
     try:
         with seen_by(config.user):
@@ -102,7 +102,7 @@ def strangers(config: Config, routes: Routes) -> Iterator[str]:
 
 def nobody_knows(config: Config, routes: Routes) -> list[str]:
     """Relay domains for which nothing is there that could know who exists."""
-    from backupmx.operate.sources import lists
+    from backupmx.operate.serve.sources import lists
     from backupmx.recipients.who import Recipients
 
     if config.relay.relay_recipients:
@@ -121,7 +121,7 @@ def nobody_knows(config: Config, routes: Routes) -> list[str]:
 
 def too_large_for_clamd(config: Config, root: Path = Path("/")) -> Iterator[str]:
     """Mail that we take and clamd does not, as far as its clamd.conf is on this machine."""
-    from backupmx.operate.places import OUR_HEADERS, stream_limit
+    from backupmx.operate.serve.places import OUR_HEADERS, stream_limit
 
     virus, largest = config.checks.virus, config.smtp.message_size_limit
     limit = stream_limit(virus.address, root) if "clamd" in virus.engines else None
@@ -138,7 +138,7 @@ def too_large_for_clamd(config: Config, root: Path = Path("/")) -> Iterator[str]
 def stale_lists(config: Config, now: float) -> list[str]:
     """Lists that are too old to say no, as sentences; nothing where no store can be read."""
     from backupmx.operate.cli.options import ago
-    from backupmx.operate.sources import store
+    from backupmx.operate.serve.sources import store
     from backupmx.recipients.store import StoreTrouble
 
     names = [one.name for one in config.recipients.source]

@@ -26,7 +26,7 @@ def command(domains: tuple[str, ...], config_file: str | None, as_json: bool) ->
     can be reached from outside only somebody outside can tell.
     """
     from backupmx.operate.inspect.names import look
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.serve.policy import read_policy
 
     config = load_config(config_file)
     wanted = [folded(domain) for domain in domains]

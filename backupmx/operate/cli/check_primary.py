@@ -14,7 +14,7 @@ from backupmx.operate.cli.show_finding import show, summary
 if TYPE_CHECKING:
     from backupmx.config import Config
     from backupmx.operate.inspect.finding import Finding
-    from backupmx.operate.policy import Files
+    from backupmx.operate.serve.policy import Files
 
 
 @click.command("primary")
@@ -30,7 +30,7 @@ def command(domains: tuple[str, ...], spf_sender: str | None, config_file: str |
     Without DOMAIN all of ours.  Run it on the secondary itself: what counts is the address we come from.
     """
     from backupmx.mail.address import Malformed, check
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.serve.policy import read_policy
 
     if spf_sender:
         try:
@@ -47,9 +47,9 @@ async def _run(
     config: "Config", files: "Files", domains: list[str], spf_sender: str | None, as_json: bool
 ) -> "list[Finding]":
     from backupmx.net.dns import DNSTrouble, Resolver
-    from backupmx.operate.courier import relay_settings
     from backupmx.operate.inspect.names import hops
     from backupmx.operate.inspect.primary import PATIENCE, Question, check
+    from backupmx.operate.serve.courier import relay_settings
     from backupmx.recipients.probe import ProbeSettings
 
     relay = relay_settings(config, files.relay_tls)

@@ -26,9 +26,9 @@ def command(detect: bool, config_file: str | None, as_json: bool) -> None:
     Status 1 when a listed one does not answer, does not find what it should, has signatures older than
     checks.virus.max_age, or takes no mail as large as smtp.message_size_limit.
     """
-    from backupmx.operate.identity import become
-    from backupmx.operate.places import USUAL, present, services
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.serve.identity import become
+    from backupmx.operate.serve.places import USUAL, present, services
+    from backupmx.operate.serve.policy import read_policy
     from backupmx.operate.services import found_here, survey, unheard
 
     config = load_config(config_file)

@@ -17,7 +17,7 @@ def folded(domain: str) -> str:
 
 def require_ours(config: "Config", domains: Sequence[str]) -> None:
     """Says which are not and ends with status 1."""
-    from backupmx.operate.policy import read_routes
+    from backupmx.operate.serve.policy import read_routes
 
     if not domains:
         return

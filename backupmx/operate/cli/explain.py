@@ -43,8 +43,8 @@ def command(
     from backupmx.mail.address import Malformed
     from backupmx.mail.message import Content
     from backupmx.operate import explain
-    from backupmx.operate.identity import become
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.serve.identity import become
+    from backupmx.operate.serve.policy import read_policy
 
     config = load_config(config_file)
     files = read_policy(config)

@@ -20,8 +20,8 @@ from backupmx.operate.cli.options import (
     write_json,
 )
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.identity import require_access
-from backupmx.operate.lock import is_running
+from backupmx.operate.serve.identity import require_access
+from backupmx.operate.serve.lock import is_running
 from backupmx.queue.entry import FlushProgress, Paused
 from backupmx.queue.sqlite import SqliteQueue
 

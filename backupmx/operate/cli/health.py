@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from backupmx.journal import VERDICTS
 from backupmx.operate.cli.options import ago
-from backupmx.operate.tally import Engine, Tally
+from backupmx.operate.report.tally import Engine, Tally
 
 
 def summary(tally: Tally) -> dict[str, object]:

@@ -58,7 +58,7 @@ def run(directory: Path, source: Path, as_json: bool) -> None:
 def _check(outcome: Outcome, configuration: Path) -> None:
     """check config and lint on what is there now."""
     from backupmx.operate.cli.check import remarks
-    from backupmx.operate.policy import read_all
+    from backupmx.operate.serve.policy import read_all
 
     try:
         config, files = read_all(configuration)
@@ -72,7 +72,7 @@ def _check(outcome: Outcome, configuration: Path) -> None:
 def _lint(configuration: Path) -> Iterator[str]:
     """Each mistake once, with all its lines; `backupmx lint` says what to write instead."""
     from backupmx.operate.cli.lint import configured
-    from backupmx.operate.tables import TableTrouble, read_table
+    from backupmx.operate.serve.tables import TableTrouble, read_table
     from backupmx.rules.lint import Finding, lint
 
     mistakes: dict[tuple[str, str], list[Finding]] = {}

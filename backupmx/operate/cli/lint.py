@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from backupmx.operate.tables import TableTrouble, read_table
+from backupmx.operate.serve.tables import TableTrouble, read_table
 from backupmx.rules.lint import Finding, lint
 from backupmx.rules.smells import Role
 

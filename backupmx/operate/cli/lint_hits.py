@@ -16,11 +16,11 @@ import click
 
 from backupmx.config import find, load
 from backupmx.journal import RULE_HITS
-from backupmx.operate import tally
 from backupmx.operate.cli.options import ago, moment, write_json
-from backupmx.operate.identity import become_owner_of
-from backupmx.operate.tables import read_tables
-from backupmx.operate.tally import Count, Tally
+from backupmx.operate.report import tally
+from backupmx.operate.report.tally import Count, Tally
+from backupmx.operate.serve.identity import become_owner_of
+from backupmx.operate.serve.tables import read_tables
 from backupmx.rules.tables import Tables
 
 

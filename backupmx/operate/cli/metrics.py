@@ -14,9 +14,9 @@ def command(config_file: str | None) -> None:
 
     Status 1 when the counts cannot be read.
     """
-    from backupmx.operate import tally
-    from backupmx.operate.identity import become_owner_of
-    from backupmx.operate.metrics import exposition
+    from backupmx.operate.report import tally
+    from backupmx.operate.report.metrics import exposition
+    from backupmx.operate.serve.identity import become_owner_of
 
     config = load_config(config_file)
     become_owner_of(config.state_path(""))

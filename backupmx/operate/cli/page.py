@@ -23,8 +23,8 @@ def token(who: str, new: bool, revoke: bool, config_file: str | None) -> None:
 
     That of a relay DOMAIN shows its owner what waits for him, and nothing else.
     """
-    from backupmx.operate.identity import become_owner_of
     from backupmx.operate.page.tokens import FILE, METRICS, OPERATOR, Tokens
+    from backupmx.operate.serve.identity import become_owner_of
     from backupmx.route.transport_map import fold
 
     config = load_config(config_file)

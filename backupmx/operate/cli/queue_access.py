@@ -14,7 +14,7 @@ from typing import TypeVar
 from backupmx.config import ConfigTrouble, Home, Housed
 from backupmx.journal import Journal
 from backupmx.operate.cli.options import load_config
-from backupmx.operate.identity import become_owner
+from backupmx.operate.serve.identity import become_owner
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from backupmx.queue.wake import Bell

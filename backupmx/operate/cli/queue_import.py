@@ -60,7 +60,7 @@ def command(
 
     Status 1 when one of them could not be taken; the others are in.
     """
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.serve.policy import read_policy
 
     config = load_config(config_file)
     routes = read_policy(config).routes

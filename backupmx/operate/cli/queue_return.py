@@ -49,7 +49,7 @@ class Desk:
     """Returns one after the other."""
 
     def __init__(self, config: Config, force: bool) -> None:
-        from backupmx.operate.policy import read_routes
+        from backupmx.operate.serve.policy import read_routes
 
         self._hostname, self._routes = config.hostname, read_routes(config)
         self._bounce_to = "all" if force else config.relay.bounce_to

@@ -12,7 +12,7 @@ from backupmx.config import Config, ConfigTrouble
 from backupmx.mail.address import Malformed, check, domain_of
 from backupmx.operate.cli.domains import folded, require_ours
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
-from backupmx.operate.identity import become_owner_of
+from backupmx.operate.serve.identity import become_owner_of
 from backupmx.recipients.known import Known
 from backupmx.recipients.source import Source, SourceTrouble
 from backupmx.recipients.standing import Decision, Knowledge, Standing, decide, judge
@@ -48,7 +48,7 @@ def command() -> None:
 @json_option
 def list_(domains: tuple[str, ...], addresses: bool, config_file: str | None, as_json: bool) -> None:
     """How many are known in each relay domain, from where, how old, and what happens to an unknown address."""
-    from backupmx.operate.policy import read_known
+    from backupmx.operate.serve.policy import read_known
 
     config = load_config(config_file)
     require_ours(config, domains)
@@ -71,8 +71,8 @@ def list_(domains: tuple[str, ...], addresses: bool, config_file: str | None, as
 @json_option
 def show(address: str, config_file: str | None, as_json: bool) -> None:
     """What is known of one address, and what the door says to it.  Status 1: it is not known to exist."""
-    from backupmx.operate.policy import read_known
-    from backupmx.operate.sources import recipients
+    from backupmx.operate.serve.policy import read_known
+    from backupmx.operate.serve.sources import recipients
 
     config = load_config(config_file)
     try:
@@ -142,8 +142,8 @@ def import_(name: str, file: TextIO, confirm: bool, config_file: str | None, as_
 
 def overview(config: Config, known: Known | None, store: Store, wanted: list[str]) -> Iterator[dict[str, object]]:
     """One object a relay domain: the sources that speak for it, their age, what happens to an unknown address."""
-    from backupmx.operate.policy import read_routes
-    from backupmx.operate.sources import lists, recipients
+    from backupmx.operate.serve.policy import read_routes
+    from backupmx.operate.serve.sources import lists, recipients
 
     now, who, states, settings = time.time(), recipients(config, known, store), store.states(), lists(config)
     for domain in read_routes(config).relay_domains:
@@ -250,7 +250,7 @@ def _print_change(name: str, change: Difference, as_json: bool, shows: bool) -> 
 
 
 def _named(config: Config, names: tuple[str, ...]) -> list[Source]:
-    from backupmx.operate.sources import sources
+    from backupmx.operate.serve.sources import sources
 
     by_name = {source.name: source for source in sources(config)}
     if strange := [name for name in names if name not in by_name]:

@@ -33,8 +33,8 @@ def command(domain: str, address: str | None, wait: float, config_file: str | No
     The report is kept in state_dir/rehearsals.  Status 0: it arrived; 1: it did not, and where it failed.
     """
     from backupmx.mail.address import Malformed, check, domain_of
-    from backupmx.operate.policy import read_policy
     from backupmx.operate.rehearsal.run import Busy, Drill, alone
+    from backupmx.operate.serve.policy import read_policy
 
     config, domain = load_config(config_file), folded(domain)
     require_ours(config, [domain])

@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from backupmx.mail.message import Content, canonical
-from backupmx.operate.tables import TableTrouble, read_table, read_tables
+from backupmx.operate.serve.tables import TableTrouble, read_table, read_tables
 from backupmx.rules.engine import Settings, Tables
 from backupmx.rules.replay import Replayed, as_diff, as_json, as_lines, differs, replay, same, sent_headers, shown, told
 

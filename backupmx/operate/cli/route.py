@@ -17,7 +17,7 @@ def command(address: str, config_file: str | None, as_json: bool) -> None:
     Status 1 when the address is malformed or its domain is not ours.
     """
     from backupmx.mail.address import Malformed, check
-    from backupmx.operate.policy import read_policy
+    from backupmx.operate.serve.policy import read_policy
 
     try:
         check(address)

@@ -16,6 +16,6 @@ def command(config_file: str | None) -> None:
     SIGTERM lets dialogues and deliveries end, then stops.  SIGHUP reads the
     policy again; a wrong file keeps the old policy and says so in the log.
     """
-    from backupmx.operate.appliance import Appliance
+    from backupmx.operate.serve.appliance import Appliance
 
     sys.exit(Appliance(find(config_file)).run())

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from backupmx.config import Config, ConfigTrouble
-from backupmx.operate import tally
 from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks, stale_lists
 from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import as_object as group_object
-from backupmx.operate.lock import is_running
+from backupmx.operate.report import tally
+from backupmx.operate.serve.lock import is_running
 from backupmx.queue.entry import HopState, Paused, State, Total
 from backupmx.queue.refusals import Group, line
 from backupmx.queue.sqlite import SqliteQueue
@@ -59,7 +59,7 @@ def command(config_file: str | None, as_json: bool) -> None:
 
 def _routes(config: Config) -> tuple[Routes | None, list[str]]:
     """-> routes, notes.  A map with a mistake is no reason to say nothing: the appliance goes on with its old one."""
-    from backupmx.operate.policy import read_routes
+    from backupmx.operate.serve.policy import read_routes
 
     stale = stale_lists(config, time.time())
     try:

@@ -15,7 +15,7 @@ from backupmx.net.dns import Answer, DNSTrouble, Resolver
 from backupmx.net.tls import read_sni_map
 from backupmx.operate.inspect import certificates, mta_sts, ourselves, outward, place
 from backupmx.operate.inspect.finding import Finding, note, unknown, wrong
-from backupmx.operate.policy import Files
+from backupmx.operate.serve.policy import Files
 from backupmx.route.routes import Routes
 
 _AT_ONCE = 20

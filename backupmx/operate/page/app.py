@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from backupmx.operate.lock import is_running
 from backupmx.operate.page import api, pages
 from backupmx.operate.page.deeds import Deeds
 from backupmx.operate.page.exposition import exposition
 from backupmx.operate.page.openapi import document
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import Tokens
+from backupmx.operate.serve.lock import is_running
 from backupmx.queue.entry import QueueTrouble
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}

@@ -17,7 +17,7 @@ from backupmx.journal import Journal
 from backupmx.operate import desk
 from backupmx.operate.desk import Done
 from backupmx.operate.groups import Act, Choice, act_on_all, changing
-from backupmx.operate.lock import is_running
+from backupmx.operate.serve.lock import is_running
 from backupmx.queue.entry import FlushProgress, QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
 from backupmx.route.routes import Routes

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from backupmx.operate.metrics import exposition as counted
 from backupmx.operate.page.facts import Status
-from backupmx.operate.tally import Tally
+from backupmx.operate.report.metrics import exposition as counted
+from backupmx.operate.report.tally import Tally
 
 _STATES = ("queued", "deferred", "held", "refused")
 Rows = Iterable[tuple[list[str], float]]

@@ -13,16 +13,16 @@ import socket
 
 from backupmx.config import Config, ConfigTrouble
 from backupmx.journal import Journal
-from backupmx.operate import tally
-from backupmx.operate.loop import Told, report_to
 from backupmx.operate.page import guard
 from backupmx.operate.page.app import build
 from backupmx.operate.page.deeds import Deeds
 from backupmx.operate.page.listen import bind, server
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import FILE, METRICS, OPERATOR, Tokens
-from backupmx.operate.policy import Files
-from backupmx.operate.reload import read_again
+from backupmx.operate.report import tally
+from backupmx.operate.serve.loop import Told, report_to
+from backupmx.operate.serve.policy import Files
+from backupmx.operate.serve.reload import read_again
 from backupmx.queue.entry import QueueTrouble
 from backupmx.queue.sqlite import open_queue
 from backupmx.queue.wake import Bell

@@ -18,11 +18,9 @@ from backupmx import __version__
 from backupmx.config import Config
 from backupmx.journal import RULE_HITS
 from backupmx.mail.address import domain_of
-from backupmx.operate import sources, tally
 from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks
 from backupmx.operate.desk import Pages, queue_name, why_and_when
-from backupmx.operate.lock import is_running
 from backupmx.operate.page.facts import (
     Alarm,
     End,
@@ -43,6 +41,9 @@ from backupmx.operate.page.facts import (
     Trace,
     VerdictHour,
 )
+from backupmx.operate.report import tally
+from backupmx.operate.serve import sources
+from backupmx.operate.serve.lock import is_running
 from backupmx.queue.account import Life
 from backupmx.queue.entry import HopState, QueuedEntry, State, Total
 from backupmx.queue.refusals import Group, kind_of

@@ -24,7 +24,7 @@ from pathlib import Path
 from backupmx.config import Config, ConfigTrouble, load
 from backupmx.mail.message import Content, canonical
 from backupmx.operate.page.facts import Judged, Trial
-from backupmx.operate.tables import TableTrouble, read_tables
+from backupmx.operate.serve.tables import TableTrouble, read_tables
 from backupmx.rules import table
 from backupmx.rules.engine import DEFAULT
 from backupmx.rules.replay import Replayed, as_diff, as_lines, replay, same, sent_headers

@@ -33,8 +33,8 @@ from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
 from backupmx.net import smtp
 from backupmx.net.smtp import SmtpTrouble, Timeouts
-from backupmx.operate.lock import is_running
 from backupmx.operate.rehearsal.step import Step
+from backupmx.operate.serve.lock import is_running
 from backupmx.queue.drill import DRILL
 from backupmx.queue.entry import State
 from backupmx.queue.sqlite import SqliteQueue

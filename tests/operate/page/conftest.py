@@ -16,7 +16,7 @@ from backupmx.operate.page.deeds import Deeds
 from backupmx.operate.page.guard import Guard
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import FILE, METRICS, OPERATOR, Tokens
-from backupmx.operate.policy import read_routes
+from backupmx.operate.serve.policy import read_routes
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.operate.desk import Desk
 

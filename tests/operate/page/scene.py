@@ -20,15 +20,15 @@ from backupmx.config import load
 from backupmx.journal import Journal
 from backupmx.mail.envelope import Client, Envelope, Recipient
 from backupmx.mail.message import Message
-from backupmx.operate import tally
-from backupmx.operate.lock import lock
 from backupmx.operate.page import guard, listen
 from backupmx.operate.page.app import build
 from backupmx.operate.page.deeds import Deeds
 from backupmx.operate.page.guard import Guard
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import FILE, OPERATOR, Tokens
-from backupmx.operate.policy import read_routes
+from backupmx.operate.report import tally
+from backupmx.operate.serve.lock import lock
+from backupmx.operate.serve.policy import read_routes
 from backupmx.queue.entry import HopState, NewEntry, NewRecipient, State, new_id
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.neighbours.unbound import free_port

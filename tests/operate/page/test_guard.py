@@ -11,7 +11,7 @@ from backupmx.operate.page import guard, tokens
 from backupmx.operate.page.api import OPERATIONS
 from backupmx.operate.page.sight import Sight
 from backupmx.operate.page.tokens import METRICS, OPERATOR
-from backupmx.operate.policy import read_routes
+from backupmx.operate.serve.policy import read_routes
 from backupmx.queue.entry import State
 from tests.operate.desk import Desk
 from tests.operate.page.conftest import HOST, Page
