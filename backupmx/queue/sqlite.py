@@ -50,7 +50,7 @@ from backupmx.queue import (
 )
 from backupmx.queue.account import Life, Sheet
 from backupmx.queue.bodies import Bodies, Damaged, sync_folder
-from backupmx.queue.commit import Uncertain, Writer
+from backupmx.queue.commit import Uncertain, Work, Writer
 from backupmx.queue.entry import (
     Claim,
     Due,
@@ -361,10 +361,20 @@ class SqliteQueue:
         return begun
 
     async def pause(self, domain: str, now: float) -> int:
-        return int(await self._writer.submit(pauses.PAUSE, (text(domain.lower()), now)))
+        domain = text(domain.lower())
+        await self._writer.submit(pauses.PAUSE, (domain, now))
+        await self._in_portions(pauses.HOLD_BACK, domain)
+        return next((one.recipients for one in await self.paused() if one.domain == domain), 0)
 
     async def resume(self, domain: str) -> bool:
-        return bool(await self._writer.submit(pauses.RESUME, text(domain.lower())))
+        domain = text(domain.lower())
+        await self._in_portions(pauses.LET_GO, domain)
+        return bool(await self._writer.submit(pauses.RESUME, domain))
+
+    async def _in_portions(self, work: Work, domain: str) -> None:
+        after: pauses.Key | None = pauses.FIRST
+        while after is not None:
+            after = await self._writer.submit(work, (domain, after))
 
     async def paused(self) -> Sequence[Paused]:
         return await self._reader.read(pauses.paused)

@@ -14,7 +14,7 @@ import pytest
 
 from backupmx.journal import Journal
 from backupmx.mail.message import Spool
-from backupmx.queue import stock
+from backupmx.queue import pauses, stock
 from backupmx.queue.entry import QueueFull, QueueTrouble, State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.contract import LEASE, QueueContract
@@ -346,3 +346,35 @@ async def test_opened_twice_in_one_process(tmp_path: Path) -> None:
     assert (tmp_path / "queue.db-wal").exists()
     await second.close()
     await first.close()
+
+
+async def test_pause_in_portions(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long queue is paused and let go portion by portion, and others write between two of them."""
+    monkeypatch.setattr(pauses, "PORTION", 3)
+    for n in range(10):
+        await queue.put(entry(f"a{n}@example.jp", f"b{n}@example.net"))
+    waiting, _ = await asyncio.gather(queue.pause("example.jp", NOW), queue.put(entry("late@example.jp")))
+    assert waiting >= 10
+    assert await queue.pause("example.jp", NOW) == 11
+    claimed = await queue.claim(HOP, 99, NOW + 1, LEASE)
+    assert {r.address.partition("@")[2] for claim in claimed for r in claim.recipients} == {"example.net"}
+    for claim in claimed:
+        await queue.settle(settled(claim), NOW)
+    assert await queue.resume("example.jp")
+    assert sum(len(claim.recipients) for claim in await queue.claim(HOP, 99, NOW + 1, LEASE)) == 11
+
+
+async def test_pause_cut_short(queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies in the middle of `pause` or `resume` leaves nothing that would wait for ever."""
+    monkeypatch.setattr(pauses, "PORTION", 3)
+    for n in range(10):
+        await queue.put(entry(f"a{n}@example.jp"))
+    await queue._writer.submit(pauses.PAUSE, ("example.jp", NOW))
+    after = await queue._writer.submit(pauses.HOLD_BACK, ("example.jp", pauses.FIRST))
+    assert [p.recipients for p in await queue.paused()] == [3]
+    await queue.pause("example.jp", NOW)
+    await queue._writer.submit(pauses.LET_GO, ("example.jp", pauses.FIRST))
+    assert [p.recipients for p in await queue.paused()] == [7]
+    assert await queue.resume("example.jp")
+    assert await queue._writer.submit(pauses.HOLD_BACK, ("example.jp", after)) is None, "a pause that is over"
+    assert len(await queue.claim(HOP, 99, NOW + 1, LEASE)) == 10
