@@ -100,17 +100,17 @@ async def find(
 ) -> list[Host]:
     """All hosts of a next hop, best first.  Raises NoHosts when there is none."""
     hosts: list[Host] = []
-    trouble: NoHosts | None = None
+    why: tuple[Reply, bool] | None = None  # not the trouble itself: its traceback knows this frame, and who waits
     for destination in destinations:
         try:
             found = _shortlist(await _hosts(destination, resolver, own, shuffle))
             hosts += [replace(host, destination=destination) for host in found]
         except NoHosts as none:
             # A temporary reason outlives a permanent one: the other place may have been right.
-            trouble = none if trouble is None or trouble.permanent else trouble
+            why = (none.reply, none.loops) if why is None or why[0].permanent else why
     if not hosts:
-        assert trouble is not None
-        raise trouble
+        assert why is not None
+        raise NoHosts(why[0], loops=why[1])
     return list(dict.fromkeys(hosts))
 
 
