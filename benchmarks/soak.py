@@ -274,11 +274,13 @@ def left_open(before: Look, after: Look) -> dict[str, Counter[str]]:
     """Pure.  Descriptors that are more than before, by process.
 
     What a process's siblings had open before it may open later, once: files that are opened when first asked.
+    A database twice: what is closed while another connection of the process has its lock SQLite keeps for the next.
     """
-    usual = Counter({kind: 1 for process in before.processes.values() for kind in process.open})
+    kinds = {kind for process in before.processes.values() for kind in process.open}
+    usual = Counter({kind: 2 if kind.endswith(".db") else 1 for kind in kinds})
     had = {name: process.open | usual for name, process in before.processes.items()}
     more = {name: process.open - had.get(name, usual) for name, process in after.processes.items()}
-    return {name: kinds for name, kinds in more.items() if kinds}
+    return {name: opened for name, opened in more.items() if opened}
 
 
 def weather(minutes: float, parts: dict[str, Away], mx: Appliance, watch: Watch) -> list[Look]:
