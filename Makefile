@@ -42,7 +42,7 @@ LDAP = $(BIN)/python -c 'import bonsai' 2>/dev/null || $(BIN)/pip install --quie
 test: .venv/developing
 	@$(NEIGHBOURS)
 	@$(LDAP)
-	@$(MAKE) -s lint; style=$$?; $(BIN)/pytest -n 2 $(PYTEST) && exit $$style
+	@$(MAKE) -s lint; style=$$?; $(BIN)/pytest -n 3 $(PYTEST) && exit $$style
 
 check: lint
 	$(BIN)/pytest -n 2 -m 'not slow and not neighbours' $(PYTEST)

@@ -66,6 +66,11 @@ def test_a_worker_that_died(serve: Serve, sink: SmtpSink) -> None:
     assert mx.cli("status").returncode == 1
 
 
+def engines(mx: Appliance) -> list[dict[str, Any]]:
+    """But for the servers of the DNS: this machine's may be away too."""
+    return [one for one in status(mx)["engines"] if one["engine"] == "clamd"]
+
+
 def test_an_engine_that_is_away(serve: Serve, sink: SmtpSink) -> None:
     """After the third message it is left alone: an alarm, until a reload takes the engine out."""
     checks = {**OFF, "virus": {"engine": "clamd", "address": f"tcp:127.0.0.1:{free_port()}"}}
@@ -73,7 +78,7 @@ def test_an_engine_that_is_away(serve: Serve, sink: SmtpSink) -> None:
     for number in range(3):
         assert send(mx.port, message(f"number {number}")).code == 250
     eventually(lambda: status(mx)["alarms"])
-    (engine,) = status(mx)["engines"]
+    (engine,) = engines(mx)
     assert (engine["engine"], engine["state"], engine["away_for"], engine["asked_by"]) == ("clamd", "away", 1, 1)
     assert "Connect" in engine["why"] or "refused" in engine["why"]
     assert mx.cli("status").returncode == 1
@@ -81,7 +86,7 @@ def test_an_engine_that_is_away(serve: Serve, sink: SmtpSink) -> None:
     mx.write()
     mx.reload()
     eventually(lambda: not status(mx)["alarms"])
-    assert status(mx)["engines"] == []
+    assert engines(mx) == []
 
 
 def metrics(mx: Appliance) -> str:

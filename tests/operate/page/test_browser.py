@@ -56,7 +56,8 @@ async def seen(tmp_path: Path) -> AsyncIterator[Seen]:
     async with night(tmp_path) as scene, chromium() as browser:
         one = Seen(scene, await browser.new_page())
         await one.go("/login")
-        await one.page.keyboard.type(scene.token)  # the field has the focus
+        await one.page.locator("#token:focus").wait_for()  # by itself
+        await one.page.keyboard.type(scene.token)
         await one.page.keyboard.press("Enter")
         await one.page.wait_for_url(f"{scene.address}/")
         yield one
