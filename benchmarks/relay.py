@@ -13,7 +13,6 @@ BUGS
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,8 @@ from backupmx.relay.runner import Relay
 from backupmx.relay.settings import RelaySettings
 from backupmx.route import tls_policy, transport_map
 from backupmx.route.routes import Routes
+from benchmarks.servers import listens, wait
+from tests.neighbours.unbound import free_port
 
 
 def main(messages: int = 5000, octets: int = 4096, connections: int = 5) -> None:
@@ -118,17 +119,11 @@ def _message(octets: int) -> Message:
 
 @contextmanager
 def _sink() -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     sink = subprocess.Popen(["smtp-sink", *user, f"127.0.0.1:{port}", "1000"])
     try:
-        for _ in range(100):
-            time.sleep(0.05)
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        wait(lambda: listens(port), 10)
         yield port
     finally:
         sink.kill()

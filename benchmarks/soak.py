@@ -53,7 +53,7 @@ from pathlib import Path
 from signal import SIGHUP
 from statistics import linear_regression, median
 
-from benchmarks.servers import machine
+from benchmarks.servers import machine, wait
 from tests.journeys.appliance import Appliance
 from tests.journeys.client import message
 from tests.journeys.patience import eventually
@@ -285,16 +285,18 @@ def left_open(before: Look, after: Look) -> dict[str, Counter[str]]:
 
 def weather(minutes: float, parts: dict[str, Away], mx: Appliance, watch: Watch) -> list[Look]:
     """Lets it all happen.  -> a look each five seconds"""
-    began, looks = time.monotonic(), []
+    began, looks, next_look = time.monotonic(), [], 0.0
     events = list(storms(minutes, parts, mx))
     while (now := time.monotonic() - began) < minutes * 60 or events:
         while events and events[0][0] <= now:
             _, words, act = events.pop(0)
             print(f"{now / 60:5.1f} min  {words}", file=sys.stderr, flush=True)
             act()
-        if not looks or now - looks[-1].at >= 5:
+        if now >= next_look:
             looks.append(watch.look(now))
-        time.sleep(0.2)
+            next_look = now + 5
+        coming = min(next_look, events[0][0] if events else minutes * 60)
+        time.sleep(max(0.0, coming - (time.monotonic() - began)))
     return looks
 
 
@@ -416,8 +418,8 @@ def soak(minutes: float, rate: float, folder: Path) -> Result:
         mx = Appliance(folder, {**SETTINGS, "checks": checks}, map_).start()
         stack.callback(mx.stop)
         senders = Senders(mx.port, rate)
-        senders.start()  # a first minute, so that all is loaded that will be
-        time.sleep(min(60, minutes * 6))
+        senders.start()  # so that all is loaded that will be
+        wait(lambda: len(senders.told) >= rate * min(60, minutes * 6))
         senders.stop()
         mx.empty(120)
         watch = Watch(mx)

@@ -196,7 +196,11 @@ def _log_ahead(db: Connection, patience: float) -> None:
 
 
 def when_free(db: Connection, statement: str, patience: float, pause: float) -> None:
-    """Execute it as soon as no other process has the lock; look every `pause` seconds.  Raises sqlite3.Error."""
+    """Execute it as soon as no other process has the lock; look every `pause` seconds.  Raises sqlite3.Error.
+
+    Why not SQLite's own busy_timeout?  It does not wait for journal_mode at all, and for the rest up to a tenth of a
+    second between two looks, where the other's commit is over within a millisecond.  Nothing tells when a lock is free.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:

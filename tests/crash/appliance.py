@@ -62,7 +62,7 @@ def a_command(mx: Appliance) -> None:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
     ) as process:
-        time.sleep(random.uniform(0.2, 0.6))
+        time.sleep(random.uniform(0.2, 0.6))  # a moment of chance in its life, most of which is its start
         process.kill()
 
 

@@ -21,6 +21,7 @@ from tests.crash.story import furnish
 from tests.crash.told import Told
 from tests.crash.trace import Event, Fault, events, forked, play
 from tests.journeys.appliance import alive, kill
+from tests.journeys.patience import eventually
 
 
 def boundaries(story: str, work: Path) -> list[Fault]:
@@ -68,13 +69,12 @@ def _killed(story: str, work: Path, lines: int, victim: str) -> str:
     os.waitpid(pid, os.WUNTRACED)
     os.kill(pid, signal.SIGCONT)
     while said.read_text().count("\n") < lines and alive(pid):
-        time.sleep(0.0005)
+        time.sleep(0.0005)  # a line is the moment: no coarser
     both = [pid, *children(pid)]
     for one in {"all": both, "one that puts": both[:1], "one that relays": both[1:]}[victim]:
         kill(one)
     os.waitpid(pid, 0)
-    while any(alive(one) for one in both):  # the other one ends its work
-        time.sleep(0.005)
+    eventually(lambda: not any(alive(one) for one in both))  # the other one ends its work
     return said.read_text()
 
 

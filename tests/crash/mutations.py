@@ -9,9 +9,10 @@ says which story found it.
     a repair     what a failed fsync left is trusted
 """
 
+import asyncio
 import os
 import stat
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,14 +136,23 @@ def _answered_before_commit() -> None:
         db = self._db = self._db or self._connect()
         self._begin(db)
         results = commit._together(db, batch)
-        self._loop.call_soon_threadsafe(self._resolve, list(batch), results)
-        time.sleep(0.02)  # the sender has read it
+        self._answer(list(batch), results)
+        self._loop.call_soon_threadsafe(_after, self._loop, 10, read := threading.Event())
+        read.wait(1.0)
         db.execute("COMMIT")
         db.sync()
         batch.clear()
         return []
 
     Writer._transact = eager  # type: ignore[method-assign]
+
+
+def _after(loop: asyncio.AbstractEventLoop, turns: int, read: threading.Event) -> None:
+    """The sender has read its answer: one turn of the loop for each that waits for another."""
+    if turns:
+        loop.call_soon(_after, loop, turns - 1, read)
+    else:
+        read.set()
 
 
 def _not_again() -> None:

@@ -148,7 +148,7 @@ def _from_his_session(visitor: Visitor, headers: Headers, form: Form) -> None:
     """Raises _Refused."""
     given = headers.get("x-csrf-token", "") or form.get("csrf", "")
     if visitor.csrf and not tokens.same(given, visitor.csrf):
-        raise _Refused(403, "This form is not from this session: go back, load the page anew, and try again")
+        raise _Refused(403, "This form was made for another login: go back, load the page anew, and try again")
 
 
 def _same_origin(headers: Headers, host: str, method: str) -> None:

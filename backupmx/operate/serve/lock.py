@@ -9,7 +9,7 @@ folder is not root's: a link there is not followed, a pipe not waited for.
 import contextlib
 import fcntl
 import os
-import time
+import threading
 from pathlib import Path
 
 from backupmx.config import ConfigTrouble, Housed
@@ -70,9 +70,19 @@ def is_running(config: Housed) -> bool:
 
 def becomes_free(config: Housed, patience: float) -> bool:
     """Whether nobody holds it, now or within `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while is_running(config):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    if not is_running(config):
+        return True
+    # flock(2) knows no end of waiting: a thread waits, and stays behind when it takes too long.
+    waiting = threading.Thread(target=_wait_for, args=(config.state_path("lock"),), daemon=True)
+    waiting.start()
+    waiting.join(patience)
+    return not waiting.is_alive()
+
+
+def _wait_for(path: Path) -> None:
+    with contextlib.suppress(OSError):  # `lock` will say it
+        descriptor = os.open(path, os.O_RDONLY | _SAFELY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)

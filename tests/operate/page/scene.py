@@ -87,7 +87,7 @@ async def _fill(queue: SqliteQueue, now: float) -> dict[str, str]:
         "waiting": _mail(now - 3 * hour, "d@sender.example", ("anna@example.jp", ONE, State.QUEUED, "")),
         "two": _mail(now - 2 * hour, "news@paper.example", ("bob@example.jp", ONE, State.QUEUED, ""),
                      ("staff@lists.example.org", TWO, State.QUEUED, "")),
-        "held": _mail(now - hour, "ceo@evil.example", ("pay@example.jp", ONE, State.HELD, "header_checks:7: odd")),
+        "held": _mail(now - hour, "boss@evil.example", ("pay@example.jp", ONE, State.HELD, "header_checks:7: odd")),
         "refused": _mail(now - 5 * hour, "x@sender.example",
                          ("old@example.jp", ONE, State.REFUSED, said.format("old@example.jp"))),
         "spam": _mail(now - 4 * hour, "y@sender.example", ("staff@lists.example.org", TWO, State.REFUSED, spam)),

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_taken(config: Config) -> None:
     again = lock(config)
     fcntl.flock(again, fcntl.LOCK_UN)
     os.close(again)
+
+
+def test_becomes_free(config: Config) -> None:
+    """Who waits hears of it when the last holder goes, and does not hold it then."""
+    ours = lock(config)
+    going = threading.Thread(target=lambda: (is_running(config), os.close(ours)))
+    going.start()
+    assert becomes_free(config, 30)
+    going.join()
+    os.close(lock(config))
 
 
 def test_no_place_for_it(config: Config) -> None:
