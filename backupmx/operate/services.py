@@ -39,6 +39,7 @@ from backupmx.net.dns import Resolver
 from backupmx.net.endpoint import Endpoint
 from backupmx.net.milter import MilterTrouble, Timeouts, dialogue
 from backupmx.operate.serve.places import OUR_HEADERS, Installed, Place
+from backupmx.operate.serve.policy import read_engines, read_milters
 from backupmx.route.routes import Routes
 
 EICAR, GTUBE = "EICAR", "GTUBE"
@@ -99,13 +100,13 @@ class Wish:
 
 
 async def survey(config: Config, routes: Routes, detect: bool) -> list[Service]:
-    """Everything that is listed, asked at once; in the order of the configuration."""
+    """Everything that is listed, asked at once; in the order of the configuration.  Raises ConfigTrouble."""
+    ready, listed = read_engines(config), read_milters(config).all
     resolver = Resolver(config.dns.servers)
-    checks = build(config, resolver, silent())
+    checks = build(config, resolver, silent(), ready)
     wish = _wish(config, routes, detect)
     virus = checks.virus.engines if checks.virus else ()
     spam = (checks.spam.engine,) if checks.spam else ()
-    listed = milters.build(config, silent()).all
     asked = [
         *(_virus(engine, _address(config, engine.name), True, wish) for engine in virus),
         *(_spam(engine, _address(config, engine.name), True, wish) for engine in spam),

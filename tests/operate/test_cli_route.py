@@ -50,6 +50,27 @@ def test_not_ours(config: Path, address: str, words: str) -> None:
     assert (result.exit_code, words in result.stderr) == (1, True)
 
 
+BROKEN = '[smtp]\ntls_chain_files = ["none.pem"]\n[rules]\nheader_checks = "none"\n'
+
+
+def test_what_a_command_does_not_need_does_not_stop_it(config: Path) -> None:
+    """Without a certificate and rules that can be read one still learns where mail goes and what answers."""
+    engines = '[checks.virus]\nengine = "off"\n[checks.spam]\nengine = "builtin"\n'
+    config.write_text(CONFIGURATION + BROKEN + engines)
+    assert says(config, "route", "bob@example.jp").exit_code == 0
+    assert says(config, "check", "services").stdout.startswith("engine builtin")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ['[checks.spam]\nengine = "builtin"\nrules = "none"\n', '[[milter]]\nname = "x"\naddress = "nonsense"\n'],
+)
+def test_services_that_cannot_be_asked(config: Path, wrong: str) -> None:
+    """Rules or an address that cannot be used: a sentence and status 2."""
+    config.write_text(CONFIGURATION + wrong)
+    assert isinstance(says(config, "check", "services").exception, ConfigTrouble)
+
+
 def test_check_config(config: Path) -> None:
     """A usable configuration is status 1 while there is something to remark, each remark a line."""
     result = says(config, "check", "config")

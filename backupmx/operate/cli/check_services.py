@@ -28,11 +28,11 @@ def command(detect: bool, config_file: str | None, as_json: bool) -> None:
     """
     from backupmx.operate.serve.identity import become
     from backupmx.operate.serve.places import USUAL, present, services
-    from backupmx.operate.serve.policy import read_policy
+    from backupmx.operate.serve.policy import read_routes
     from backupmx.operate.services import found_here, survey, unheard
 
     config = load_config(config_file)
-    routes = read_policy(config).routes
+    routes = read_routes(config)
     installed = services()
     places = present((*(place for service in installed for place in service.places), *USUAL))
     become(config.user)

@@ -60,10 +60,10 @@ def command(
 
     Status 1 when one of them could not be taken; the others are in.
     """
-    from backupmx.operate.serve.policy import read_policy
+    from backupmx.operate.serve.policy import read_routes
 
     config = load_config(config_file)
-    routes = read_policy(config).routes
+    routes = read_routes(config)
     said = Said(sender, recipients)
 
     async def work(queue: SqliteQueue) -> bool:

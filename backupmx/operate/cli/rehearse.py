@@ -34,7 +34,7 @@ def command(domain: str, address: str | None, wait: float, config_file: str | No
     """
     from backupmx.mail.address import Malformed, check, domain_of
     from backupmx.operate.rehearsal.run import Busy, Drill, alone
-    from backupmx.operate.serve.policy import read_policy
+    from backupmx.operate.serve.policy import read_routes
 
     config, domain = load_config(config_file), folded(domain)
     require_ours(config, [domain])
@@ -45,7 +45,7 @@ def command(domain: str, address: str | None, wait: float, config_file: str | No
         raise click.UsageError(f"--to {address}: {trouble}") from None
     if folded(domain_of(address)) != domain:
         raise click.UsageError(f"--to {address}: it is not in {domain}")
-    drill = Drill(config, read_policy(config).routes, address, wait)
+    drill = Drill(config, read_routes(config), address, wait)
     folder = config.state_path("rehearsals")
 
     async def work(queue: "SqliteQueue") -> "list[Step]":

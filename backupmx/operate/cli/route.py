@@ -17,14 +17,14 @@ def command(address: str, config_file: str | None, as_json: bool) -> None:
     Status 1 when the address is malformed or its domain is not ours.
     """
     from backupmx.mail.address import Malformed, check
-    from backupmx.operate.serve.policy import read_policy
+    from backupmx.operate.serve.policy import read_routes
 
     try:
         check(address)
     except Malformed as trouble:
         click.echo(f"{address}: {trouble}", err=True)
         sys.exit(1)
-    routes = read_policy(load_config(config_file)).routes
+    routes = read_routes(load_config(config_file))
     ours = routes.is_ours(address) and not routes.is_routed(address)
     route = routes.route(address)
     if as_json:

@@ -4,7 +4,8 @@
 the errors of all of them at once: a broken rule, a bad transport line and a
 missing certificate are one list, not three restarts.  `read_all(path)` reads
 the configuration first and tells its errors in the same list.  `serve`, SIGHUP
-and `check config` all call it.
+and `check config` all call it.  A command that needs one file reads that one
+(`read_routes` and its sisters): what is wrong with the others does not stop it.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from backupmx.check import milters
+from backupmx.check.milters import Milters
 from backupmx.check.run import Engines, engines
 from backupmx.check.trouble import RulesTrouble
 from backupmx.config import Config, ConfigTrouble, load
@@ -33,6 +35,9 @@ from backupmx.rules.engine import Tables
 from backupmx.rules.table import EMPTY, Table
 
 _T = TypeVar("_T")
+_TROUBLES = (
+    TableTrouble, TransportTrouble, KnownTrouble, TlsTrouble, PolicyTrouble, RulesTrouble, ValueError, OSError
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +66,9 @@ def read_policy(config: Config) -> Files:
     def attempt(read: Callable[[], _T], instead: _T) -> _T:
         try:
             return read()
-        except (
-            TableTrouble,
-            TransportTrouble,
-            KnownTrouble,
-            TlsTrouble,
-            PolicyTrouble,
-            RulesTrouble,
-            ValueError,
-        ) as trouble:
-            errors.extend(getattr(trouble, "errors", None) or [str(trouble)])
-        except OSError as error:
-            errors.append(f"{error.filename}: {unreadable(error)}")
-        return instead
+        except _TROUBLES as trouble:
+            errors.extend(_sentences(trouble))
+            return instead
 
     def table(spec: str) -> Table:
         return attempt(lambda: read_table(config.table(spec)), EMPTY) if spec else EMPTY
@@ -85,7 +80,7 @@ def read_policy(config: Config) -> Files:
     routes = attempt(lambda: _routes(config), None)
     recipients = attempt(lambda: _known(config), None)
     tls = attempt(lambda: read_tls(config), None)
-    relay_tls = attempt(lambda: read_relay_tls(config), TlsPolicies())
+    relay_tls = attempt(lambda: _relay_tls(config), TlsPolicies())
     ready = attempt(lambda: engines(config), Engines())
     clients = attempt(lambda: read_clients(config), ClientRules())
     attempt(lambda: milters.build(config, silent()), None)
@@ -124,13 +119,32 @@ def read_known(config: Config) -> Known | None:
     return _alone(lambda: _known(config))
 
 
+def read_relay_tls(config: Config) -> TlsPolicies:
+    """What the relay wants of TLS alone, for a command.  Raises ConfigTrouble."""
+    return _alone(lambda: _relay_tls(config))
+
+
+def read_engines(config: Config) -> Engines:
+    """Engines with their rules alone, for a command.  Raises ConfigTrouble."""
+    return _alone(lambda: engines(config))
+
+
+def read_milters(config: Config) -> Milters:
+    """[[milter]] alone, for a command.  Raises ConfigTrouble."""
+    return _alone(lambda: milters.build(config, silent()))
+
+
 def _alone(read: Callable[[], _T]) -> _T:
     try:
         return read()
-    except (TransportTrouble, KnownTrouble) as trouble:
-        raise ConfigTrouble(trouble.errors) from None
-    except OSError as error:
-        raise ConfigTrouble([f"{error.filename}: {unreadable(error)}"]) from None
+    except _TROUBLES as trouble:
+        raise ConfigTrouble(_sentences(trouble)) from None
+
+
+def _sentences(trouble: Exception) -> list[str]:
+    if isinstance(trouble, OSError):
+        return [f"{trouble.filename}: {unreadable(trouble)}"]
+    return list(getattr(trouble, "errors", None) or [str(trouble)])
 
 
 def _routes(config: Config) -> Routes:
@@ -156,7 +170,7 @@ def read_tls(config: Config) -> ServerTls | None:
     return ServerTls(files, sni_map)
 
 
-def read_relay_tls(config: Config) -> TlsPolicies:
+def _relay_tls(config: Config) -> TlsPolicies:
     """relay.tls_level, and the file of exceptions from it.  Raises PolicyTrouble."""
     relay = config.relay
     ca_file = config.policy_path(relay.tls_ca_file) if relay.tls_ca_file else None
