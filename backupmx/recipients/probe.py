@@ -32,7 +32,8 @@ from backupmx.route.tls_policy import TlsPolicies
 
 _MOST_HOSTS = 2
 _SLOWEST = Timeouts(connect=10.0, greeting=30.0, tls=10.0, hello=30.0, mail=30.0, rcpt=60.0)
-# The client is put off long before; the answer is for its next try.
+# A postscreen lets strangers wait six seconds, an address that is verified takes longer.
+# A client is put off long before; the answer is for its next try.
 
 
 class ProbeTrouble(Exception):

@@ -58,8 +58,12 @@ class RelaySettings:
 
     def bind(self, address: str) -> str:
         """Ours on a connection to that address; "": the system's choice."""
-        ours = self.bind_address.replace(",", " ").split()
-        return next((word for word in ours if (":" in word) == (":" in address)), "")
+        return next((word for word in self.bind_addresses if (":" in word) == (":" in address)), "")
+
+    @property
+    def bind_addresses(self) -> tuple[str, ...]:
+        """Those that are named, one a family; () is the system's choice."""
+        return tuple(self.bind_address.replace(",", " ").split())
 
     @property
     def helo(self) -> str:

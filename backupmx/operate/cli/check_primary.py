@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +12,8 @@ from backupmx.operate.cli.show_finding import show, summary
 
 if TYPE_CHECKING:
     from backupmx.config import Config
+    from backupmx.net.dns import Resolver
     from backupmx.operate.inspect.finding import Finding
-    from backupmx.operate.serve.policy import Files
 
 
 @click.command("primary")
@@ -30,7 +29,6 @@ def command(domains: tuple[str, ...], spf_sender: str | None, config_file: str |
     Without DOMAIN all of ours.  Run it on the secondary itself: what counts is the address we come from.
     """
     from backupmx.mail.address import Malformed, check
-    from backupmx.operate.serve.policy import read_policy
 
     if spf_sender:
         try:
@@ -40,34 +38,40 @@ def command(domains: tuple[str, ...], spf_sender: str | None, config_file: str |
     config = load_config(config_file)
     wanted = [folded(domain) for domain in domains]
     require_ours(config, wanted)
-    sys.exit(summary(asyncio.run(_run(config, read_policy(config), wanted, spf_sender, as_json)), as_json))
+    sys.exit(summary(asyncio.run(_run(config, wanted, spf_sender, as_json)), as_json))
 
 
-async def _run(
-    config: "Config", files: "Files", domains: list[str], spf_sender: str | None, as_json: bool
-) -> "list[Finding]":
-    from backupmx.net.dns import DNSTrouble, Resolver
+async def _run(config: "Config", domains: list[str], spf_sender: str | None, as_json: bool) -> "list[Finding]":
+    from backupmx.net.dns import Resolver
     from backupmx.operate.inspect.names import hops
-    from backupmx.operate.inspect.primary import PATIENCE, Question, check
+    from backupmx.operate.inspect.primary import STRANGER, Question, check
     from backupmx.operate.serve.courier import relay_settings
+    from backupmx.operate.serve.policy import read_relay_tls, read_routes
     from backupmx.recipients.probe import ProbeSettings
 
-    relay = relay_settings(config, files.relay_tls)
-    ours = config.relay.bind_address.replace(",", " ").split()
+    routes, relay = read_routes(config), relay_settings(config, read_relay_tls(config))
+    settings = ProbeSettings(relay.helo, relay.bind, relay.tls)
+    sender = STRANGER if spf_sender is None else spf_sender
+    wanted = domains or [domain for domain in routes.relay_domains if not domain.startswith(".")]
     resolver = Resolver(config.dns.servers)
     findings: list[Finding] = []
     try:
-        ours = ours or sorted(await resolver.addresses(config.hostname))
-    except DNSTrouble:
-        pass  # the stanzas say OUR-ADDRESS then; check dns says why
-    settings = ProbeSettings(relay.helo, relay.bind, relay.tls, PATIENCE)
-    question = Question((), settings, ours, config.smtp.message_size_limit)
-    if spf_sender is not None:
-        question = replace(question, sender=spf_sender)
-    wanted = domains or [domain for domain in files.routes.relay_domains if not domain.startswith(".")]
-    for hop, whose in hops(files.routes, wanted).items():
-        async for finding in check(resolver, hop, replace(question, domains=whose)):
-            findings.append(finding)
-            show(finding, as_json)
-    await resolver.close()
+        ours = list(relay.bind_addresses) or await _ours(config, resolver)
+        for hop, whose in hops(routes, wanted).items():
+            question = Question(whose, settings, ours, config.smtp.message_size_limit, sender)
+            async for finding in check(resolver, hop, question):
+                findings.append(finding)
+                show(finding, as_json)
+    finally:
+        await resolver.close()
     return findings
+
+
+async def _ours(config: "Config", resolver: "Resolver") -> list[str]:
+    """Our addresses; [] when nobody can tell."""
+    from backupmx.net.dns import DNSTrouble
+
+    try:
+        return sorted(await resolver.addresses(config.hostname))
+    except DNSTrouble:
+        return []  # the stanzas say OUR-ADDRESS then; check dns says why

@@ -15,6 +15,7 @@ from backupmx.net.dns import Answer, DNSTrouble, Resolver
 from backupmx.net.tls import read_sni_map
 from backupmx.operate.inspect import certificates, mta_sts, ourselves, outward, place
 from backupmx.operate.inspect.finding import Finding, note, unknown, wrong
+from backupmx.operate.serve.courier import relay_settings
 from backupmx.operate.serve.policy import Files
 from backupmx.route.routes import Routes
 
@@ -31,12 +32,11 @@ class Web:
 
 async def look(config: Config, files: Files, domains: Sequence[str], web: Web | None = None) -> AsyncIterator[Finding]:
     """Findings as they are known, in order.  `domains` empty: all of ours."""
+    relay = relay_settings(config, files.relay_tls)
     resolver = Resolver(config.dns.servers)
     try:
         ours, findings = await ourselves.addresses(resolver, config.hostname)
-        bound = tuple(config.relay.bind_address.replace(",", " ").split())
-        helo = config.relay.helo_name or config.hostname
-        findings += await ourselves.names(resolver, config.hostname, helo, bound, ours)
+        findings += await ourselves.names(resolver, config.hostname, relay.helo, relay.bind_addresses, ours)
         for finding in findings:
             yield finding
         called = {config.hostname}
@@ -51,7 +51,7 @@ async def look(config: Config, files: Files, domains: Sequence[str], web: Web | 
         for finding in await _certificates(resolver, config, files, sorted(called)):
             yield finding
         for hop, whose in hops(files.routes, wanted).items():
-            for finding in await outward.check(resolver, hop, bound, whose):
+            for finding in await outward.check(resolver, hop, relay.bind, whose):
                 yield finding
     finally:
         await resolver.close()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from backupmx.net.dns import Resolver
 from backupmx.operate.inspect.finding import Finding, good, unknown, wrong
@@ -14,8 +14,8 @@ from backupmx.route.next_hop import HopTrouble, parse
 SECONDS = 10.0
 
 
-async def check(resolver: Resolver, next_hop: str, bind: Sequence[str], domains: Sequence[str]) -> list[Finding]:
-    """Each host of a next hop; `domains`: whose it is."""
+async def check(resolver: Resolver, next_hop: str, bind: Callable[[str], str], domains: Sequence[str]) -> list[Finding]:
+    """Each host of a next hop; `bind`: our address on a connection to that one; `domains`: whose it is."""
     try:
         hop = parse(next_hop)
     except HopTrouble as trouble:
@@ -32,13 +32,15 @@ async def check(resolver: Resolver, next_hop: str, bind: Sequence[str], domains:
     return list(await asyncio.gather(*(_knock(host, bind) for host in found)))
 
 
-async def _knock(host: Host, bind: Sequence[str]) -> Finding:
+async def _knock(host: Host, bind: Callable[[str], str]) -> Finding:
     started = time.monotonic()
-    local = next(((each, 0) for each in bind if (":" in each) == (":" in host.address)), None)
+    ours = bind(host.address)
     try:
         async with asyncio.timeout(SECONDS):
             if host.address:
-                _, writer = await asyncio.open_connection(host.address, host.port, local_addr=local)
+                _, writer = await asyncio.open_connection(
+                    host.address, host.port, local_addr=(ours, 0) if ours else None
+                )
             else:
                 _, writer = await asyncio.open_unix_connection(host.name)
     except OSError as error:  # TimeoutError is one

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from backupmx.mail.reply import Reply
 from backupmx.net import smtp_replies
 from backupmx.net.dns import DNSTrouble, Resolver
-from backupmx.net.smtp import Connection, SmtpTrouble, Timeouts
+from backupmx.net.smtp import Connection, SmtpTrouble
 from backupmx.net.tls_client import Level, TlsPolicy, context
 from backupmx.operate.inspect import stanzas
 from backupmx.operate.inspect.finding import Finding, good, note, unknown, wrong
@@ -36,8 +36,6 @@ from backupmx.route.hosts import Host, NoHosts
 from backupmx.route.next_hop import HopTrouble, parse
 from backupmx.route.tls_policy import TlsPolicies
 
-PATIENCE = Timeouts(connect=10.0, greeting=30.0, tls=10.0, hello=30.0, mail=30.0, rcpt=60.0)
-"""A postscreen lets strangers wait six seconds, an address that is verified takes longer."""
 STRANGER = "check-primary@example.com"
 """example.com publishes "v=spf1 -all": nobody may send for it."""
 _AT_ONCE = 5
