@@ -137,7 +137,7 @@ def too_large_for_clamd(config: Config, root: Path = Path("/")) -> Iterator[str]
 
 def stale_lists(config: Config, now: float) -> list[str]:
     """Lists that are too old to say no, as sentences; nothing where no store can be read."""
-    from backupmx.operate.cli.options import ago
+    from backupmx.operate.measures import ago
     from backupmx.operate.serve.sources import store
     from backupmx.recipients.store import StoreTrouble
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backupmx.operate.cli.options import config_option, json_option, load_config, write_json
+from backupmx.operate.measures import moment
 
 if TYPE_CHECKING:
     from backupmx.operate.services import Service
@@ -72,6 +72,6 @@ def line(service: "Service") -> str:
     found = {None: "", True: ", finds the test message", False: ", DOES NOT FIND the test message"}[service.detects]
     busy = f", queue {s.queue}, threads {s.threads} of {s.most_threads}" if (s := service.stats) else ""
     if service.signatures is not None:
-        said += f", signatures of {time.strftime('%Y-%m-%d %H:%M', time.localtime(service.signatures))}"
+        said += f", signatures of {moment(service.signatures)}"
     wrong = f"; TROUBLE: {service.trouble}" if service.trouble else ""
     return f"{service.kind} {service.name}{where}: {said}{busy}{found}{wrong}"

@@ -10,16 +10,9 @@ import click
 
 from backupmx.config import ConfigTrouble, Home
 from backupmx.operate.cli.domains import folded, require_ours
-from backupmx.operate.cli.options import (
-    ago,
-    config_option,
-    json_option,
-    load_config,
-    load_home,
-    on_terminal,
-    write_json,
-)
+from backupmx.operate.cli.options import config_option, json_option, load_config, load_home, on_terminal, write_json
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.measures import ago
 from backupmx.operate.serve.identity import require_access
 from backupmx.operate.serve.lock import is_running
 from backupmx.queue.entry import FlushProgress, Paused

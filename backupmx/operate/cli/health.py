@@ -7,7 +7,7 @@ lines(tally, now)   the same for a person
 from collections.abc import Iterator
 
 from backupmx.journal import VERDICTS
-from backupmx.operate.cli.options import ago
+from backupmx.operate.measures import ago
 from backupmx.operate.report.tally import Engine, Tally
 
 

@@ -16,7 +16,8 @@ import click
 
 from backupmx.config import find, load
 from backupmx.journal import RULE_HITS
-from backupmx.operate.cli.options import ago, moment, write_json
+from backupmx.operate.cli.options import write_json
+from backupmx.operate.measures import ago, moment
 from backupmx.operate.report import tally
 from backupmx.operate.report.tally import Count, Tally
 from backupmx.operate.serve.identity import become_owner_of

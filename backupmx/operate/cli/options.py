@@ -1,14 +1,13 @@
 """options: what several commands have in common."""
 
 import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from backupmx.config import Home, find, home_of
-from backupmx.operate.cli.printable import json_text, printable
+from backupmx.operate.printable import json_text, printable
 
 if TYPE_CHECKING:
     from backupmx.config import Config
@@ -49,30 +48,3 @@ def say(line: str, *, err: bool = False) -> None:
 def on_terminal() -> bool:
     """Colour, tables and progress bars are for people; a pipe gets plain lines."""
     return sys.stdout.isatty()
-
-
-def ago(seconds: float) -> str:
-    """A length of time in one or two units: "45s", "12m", "3h 5m", "2d 4h"."""
-    minutes, _ = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m" if minutes else f"{int(seconds)}s"
-
-
-def moment(seconds: float) -> str:
-    """Local time: "2026-11-24 12:20"."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def size(octets: int) -> str:
-    """ "512", "4.1K", "3.0M"."""
-    value = float(octets)
-    for unit in ("", "K", "M"):
-        if value < 1024:
-            return f"{value:.0f}" if not unit else f"{value:.1f}{unit}"
-        value /= 1024
-    return f"{value:.1f}G"

@@ -5,10 +5,11 @@ import time
 
 import click
 
-from backupmx.operate.cli.options import ago, config_option, json_option, load_home, say, size, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_home, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.verbs import run_verb, unknown
 from backupmx.operate.desk import FORGET, FREE, FREE_BY_FORCE, entries
+from backupmx.operate.measures import ago, size
 from backupmx.queue.entry import QueuedEntry, State
 from backupmx.queue.sqlite import SqliteQueue
 

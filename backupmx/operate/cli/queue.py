@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from backupmx.operate.cli import refused
-from backupmx.operate.cli.options import ago, config_option, json_option, load_home, say, size, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_home, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import chosen, run
 from backupmx.operate.cli.refused import show as show_groups
@@ -30,6 +30,7 @@ from backupmx.operate.desk import (
 )
 from backupmx.operate.groups import changing, groups
 from backupmx.operate.groups import entries as entries_of
+from backupmx.operate.measures import ago, size
 from backupmx.queue.entry import HopState, Queue, QueuedEntry, State
 from backupmx.queue.refusals import kind_of
 from backupmx.queue.sqlite import SqliteQueue

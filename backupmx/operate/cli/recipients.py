@@ -11,7 +11,8 @@ import click
 from backupmx.config import Config, ConfigTrouble
 from backupmx.mail.address import Malformed, check, domain_of
 from backupmx.operate.cli.domains import folded, require_ours
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_config, say, write_json
+from backupmx.operate.measures import ago
 from backupmx.operate.serve.identity import become_owner_of
 from backupmx.recipients.known import Known
 from backupmx.recipients.source import Source, SourceTrouble

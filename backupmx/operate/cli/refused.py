@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import click
 
 from backupmx.config import Housed
-from backupmx.operate.cli.options import ago, say
+from backupmx.operate.cli.options import say
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.groups import ANY, Act, Choice, act_on_all, groups
+from backupmx.operate.measures import ago
 from backupmx.queue.refusals import Group, Kind, line
 from backupmx.queue.sqlite import SqliteQueue
 

@@ -78,7 +78,7 @@ async def _run(queue: "SqliteQueue", drill: "Drill", as_json: bool) -> "list[Ste
 
 def _write(folder: Path, config: Config, domain: str, address: str, steps: "list[Step]") -> Path:
     """The dated report.  Raises OSError."""
-    from backupmx.operate.cli.printable import printable
+    from backupmx.operate.printable import printable
     from backupmx.operate.rehearsal.step import report
 
     stamp = time.strftime("%Y-%m-%d-%H%M%S", time.gmtime(steps[0].at))

@@ -9,9 +9,10 @@ import click
 from backupmx.config import Config, ConfigTrouble
 from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks, stale_lists
-from backupmx.operate.cli.options import ago, config_option, json_option, load_config, say, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
 from backupmx.operate.cli.refused import as_object as group_object
+from backupmx.operate.measures import ago
 from backupmx.operate.report import tally
 from backupmx.operate.serve.lock import is_running
 from backupmx.queue.entry import HopState, Paused, State, Total

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from backupmx.operate.cli.options import ago, config_option, json_option, load_home, say, size, write_json
+from backupmx.operate.cli.options import config_option, json_option, load_home, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
+from backupmx.operate.measures import ago, clock, size
 from backupmx.queue.account import Fate, Life
 from backupmx.queue.sqlite import SqliteQueue
 
@@ -71,7 +72,7 @@ def as_object(life: Life) -> dict[str, object]:
 def _print(life: Life, now: float) -> None:
     own = "  (our own notice)" if life.own else ""
     named = f"{life.sender or '<>'}  {life.message_id}{own}"
-    say(f"{life.id}  {_moment(life.arrived)}  {size(life.size):>6}  from {named}")
+    say(f"{life.id}  {clock(life.arrived)}  {size(life.size):>6}  from {named}")
     if life.redirected:
         say(f"    redirected; it was for {', '.join(life.redirected)}")
     for fate in life.fates:
@@ -85,10 +86,6 @@ def _what(fate: Fate, now: float) -> str:
     for_all = f", for {fate.many} recipients" if fate.many != 1 else ""
     why = f" ({fate.reason})" if fate.reason else ""
     if fate.ended is not None:
-        return f"{fate.state} {_moment(fate.ended)}{where}{tries}{for_all}{why}"
+        return f"{fate.state} {clock(fate.ended)}{where}{tries}{for_all}{why}"
     due = f", next try in {ago(fate.next_attempt - now)}" if fate.next_attempt > now else ""
     return f"waits: {fate.state}{where}{tries}{due}{for_all}{why}"
-
-
-def _moment(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

@@ -2,7 +2,7 @@
 
 Everything can be read without JavaScript.  What changes something is a POST behind a second
 click, answered by a redirect: loading a page anew does nothing twice.  Templates escape what
-strangers wrote, and what does not print is shown as an escape (cli/printable.py), so no
+strangers wrote, and what does not print is shown as an escape (operate/printable.py), so no
 subject, sender or reply draws, hides or runs anything.
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from backupmx.operate.cli.options import ago, moment
+from backupmx.operate.measures import ago, moment
 from backupmx.operate.page.facts import PastOutage, VerdictHour
 
 WEEK = 7 * 86400

@@ -6,8 +6,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backupmx.operate.cli.options import ago, moment, size
-from backupmx.operate.cli.printable import printable
+from backupmx.operate.measures import ago, clock, moment, size
+from backupmx.operate.printable import printable
 
 
 def _shown(value: Any) -> Any:
@@ -47,8 +47,7 @@ _environment = Environment(
 )  # fmt: skip
 _environment.filters |= {
     "since": _since, "until": _until, "moment": moment, "size": size, "many": many, "host": host,
-    "n": "{:,}".format, "lines": _lines,
-    "clock": lambda seconds: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)),
+    "clock": clock, "n": "{:,}".format, "lines": _lines,
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Pure.  words: what an operator reads first: one sentence about what is so, one about what waits."""
 
-from backupmx.operate.cli.options import ago
+from backupmx.operate.measures import ago
 from backupmx.operate.page.facts import Status
 from backupmx.operate.page.template import host, many
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backupmx.config.alarms import Alarms
-from backupmx.operate.cli.options import ago, moment, size
+from backupmx.operate.measures import ago, moment, size
 from backupmx.operate.report.tally import Tally
 from backupmx.queue.entry import HopState, State, Total
 

@@ -15,8 +15,8 @@ from email.utils import formatdate
 from backupmx.journal import Alarm
 from backupmx.mail.envelope import Envelope, Recipient
 from backupmx.mail.message import Message
-from backupmx.operate.cli.options import ago, moment, size
-from backupmx.operate.cli.printable import printable
+from backupmx.operate.measures import ago, moment, size
+from backupmx.operate.printable import printable
 from backupmx.queue.entry import NewEntry, NewRecipient, Outage, QueuedEntry, new_id
 from backupmx.queue.refusals import Group, line
 
