@@ -169,7 +169,7 @@ class Milters:
                 milter=milter.name, recipient=recipient.address,
             )  # fmt: skip
         so_far.refuse(milter.name, said.refused)
-        return await self._edit(milter, said, leading_space, so_far, shown, places)
+        return await self._edit(milter, said, leading_space, so_far, shown, places) if said.edits else Verdict()
 
     async def _edit(
         self, milter: Milter, said: Said, leading_space: bool, so_far: "_SoFar", shown: Shown, places: Places
