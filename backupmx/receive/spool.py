@@ -48,17 +48,11 @@ _SMALL_BLOCK = 16 << 10
 class Budget:
     """What a worker holds in memory of all its bodies."""
 
-    __slots__ = ("held", "most", "octets")
+    __slots__ = ("held", "octets")
 
     def __init__(self, octets: int) -> None:
         self.octets = octets
         self.held = 0
-        self.most = 0
-        """That were ever held at once."""
-
-    def take(self, octets: int) -> None:
-        self.held += octets
-        self.most = max(self.most, self.held)
 
     @property
     def spent(self) -> bool:
@@ -69,8 +63,8 @@ class Body:
     """Content as it grows.  `path` "": it stays in memory whatever its size."""
 
     __slots__ = (
-        "_above", "_budget", "_counted", "_file", "_floor", "_on_disk", "_path", "_pieces", "_pool", "_relieved",
-        "_trouble", "_unwanted", "_waiting", "_writing", "size",
+        "_above", "_budget", "_file", "_floor", "_on_disk", "_path", "_pieces", "_pool", "_relieved", "_trouble",
+        "_unwanted", "_waiting", "_writing", "size",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +72,6 @@ class Body:
     ) -> None:
         self.size = 0
         self._budget = budget
-        self._counted = 0  # octets of ours in the budget
         self._on_disk = False  # a file is begun, or will be with the next block
         self._path = path
         self._above = above
@@ -99,8 +92,7 @@ class Body:
             return True
         self._pieces.append(piece)
         self._waiting += len(piece)
-        self._counted += len(piece)
-        self._budget.take(len(piece))
+        self._budget.held += len(piece)
         if not self._path:
             return True
         if not self._on_disk:
@@ -145,10 +137,7 @@ class Body:
         """Nobody wants it (any more).  Nothing when the queue has adopted the file."""
         self._unwanted = True
         self._relieved = None
-        self._pieces = []
-        self._waiting = 0
-        if self._writing is None:
-            self._give_back(self._counted)
+        self._drop()
         if self._writing is None:
             self._close()
             self._remove()
@@ -157,8 +146,8 @@ class Body:
         self._path = ""
 
     def _write(self) -> "asyncio.Future[int]":
-        pieces, self._pieces, self._waiting = self._pieces, [], 0
-        octets = self._counted
+        pieces, octets = self._pieces, self._waiting
+        self._pieces, self._waiting = [], 0
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(self._pool, _append, self._file, self._path, self._floor, pieces)
         self._writing.add_done_callback(lambda writing: self._written(writing, octets))
@@ -166,13 +155,11 @@ class Body:
 
     def _written(self, writing: "asyncio.Future[int]", octets: int) -> None:
         self._writing = None
-        self._give_back(octets)
+        self._budget.held -= octets
         if writing.cancelled() or (trouble := writing.exception()):
             self._trouble = asyncio.CancelledError() if writing.cancelled() else trouble
             self._file = -1  # _append closed it
-            self._pieces = []
-            self._waiting = 0
-            self._give_back(self._counted)
+            self._drop()
         else:
             self._file = writing.result()
         if self._unwanted:
@@ -182,9 +169,10 @@ class Body:
         if self._relieved is not None:
             self._relieved()
 
-    def _give_back(self, octets: int) -> None:
-        self._counted -= octets
-        self._budget.held -= octets
+    def _drop(self) -> None:
+        """What waits.  What a thread is writing is in memory, and in the budget, until that is done."""
+        self._budget.held -= self._waiting
+        self._pieces, self._waiting = [], 0
 
     def _close(self) -> None:
         if self._file >= 0:
