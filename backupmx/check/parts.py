@@ -8,8 +8,9 @@ message in two ways, and a body that is the same in both is decoded once:
                 depth and inside forwarded messages; a boundary is what any
                 boundary= of the message says
     declared    as RFC 2046 has it: a boundary is declared by a multipart, and
-                counts until that is closed.  Once by the first of several
-                Content-Type fields or boundary parameters, once by the last
+                counts until that is closed.  By the first of several
+                Content-Type fields or boundary parameters and, where the last
+                says something else, once more by the last
 
 It builds no tree; memory is the message's and its largest body's.  A message
 that was encoded as a whole is looked into, three deep.
@@ -34,7 +35,7 @@ BUGS    Readers differ in what they forgive, and what is a boundary to one is te
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeAlias
 
 from backupmx.check.aside import PIECE
@@ -92,8 +93,8 @@ def _bodies(raw: bytes) -> Iterator[Body]:
     for body in _anywhere(raw):
         encoded = True
         yield body
-    for which in (0, -1) if encoded else ():
-        yield from _declared(raw, which)
+    if encoded and (yield from _declared(raw, 0)):
+        yield from _declared(raw, -1)
 
 
 def _anywhere(raw: bytes) -> Iterator[Body]:
@@ -116,17 +117,20 @@ def _anywhere(raw: bytes) -> Iterator[Body]:
             yield start, end, encoding
 
 
-def _declared(raw: bytes, which: int) -> Iterator[Body]:
+def _declared(raw: bytes, which: int) -> Generator[Body, None, bool]:
     """As RFC 2046 5.1 has it: a boundary counts within its multipart, until that is closed.
 
-    `which`: of several where one belongs the first (0) or the last (-1), as readers differ.
+    `which`: of several where one belongs the first (0) or the last (-1), as readers differ.  -> whether they do.
     """
     scope: dict[bytes, None] = {}
+    differ = False
     lines, at = _Count(_MOST_DASHES, 'lines with "--"'), 0
     while at < len(raw):
         start = at + 2 if raw.startswith(b"\r\n", at) else _body(raw, at)
         encodings = {_encoding(raw, value) for value in _values(raw, at, start, _TOP, _FIELD)} - {b""}
-        kind, boundary = _content_type(raw, at, start, which)
+        types = _content_types(raw, at, start)
+        kind, boundary = types[which]
+        differ = differ or types[0] != types[-1]
         if kind.startswith(b"message/") and not encodings:
             at = start
             continue
@@ -135,6 +139,7 @@ def _declared(raw: bytes, which: int) -> Iterator[Body]:
         end, at = _left(raw, start, scope, lines)
         for encoding in sorted(encodings):
             yield start, max(start, end), encoding
+    return differ
 
 
 def _left(raw: bytes, start: int, scope: dict[bytes, None], lines: "_Count") -> tuple[int, int]:
@@ -162,15 +167,25 @@ def _close(scope: dict[bytes, None], boundary: bytes, itself: bool) -> None:
         scope.popitem()
 
 
-def _content_type(raw: bytes, at: int, end: int, which: int) -> tuple[bytes, bytes]:
-    """ "multipart/mixed" and its boundary; b"" for what there is none of."""
-    values = list(_values(raw, at, end, _TYPE_TOP, _TYPE))
-    value = _VALUE.match(raw, values[which]) if values else None
+def _content_types(raw: bytes, at: int, end: int) -> list[tuple[bytes, bytes]]:
+    """All there may be for somebody: "multipart/mixed" and its boundary; b"" for what there is none of."""
+    types = []
+    for value in _values(raw, at, end, _TYPE_TOP, _TYPE):
+        kind, boundaries = _content_type(raw, value)
+        types += [(kind, boundary) for boundary in boundaries or (b"",)]
+    return types or [(b"", b"")]
+
+
+def _content_type(raw: bytes, at: int) -> tuple[bytes, list[bytes]]:
+    """ "multipart/mixed" and each boundary= of it."""
+    value = _VALUE.match(raw, at)
     if value is None:
-        return b"", b""
+        return b"", []
     kind = uncommented(value[0].partition(b";")[0])[0].strip().lower()
-    named = [match[2] or match[3] for match in _PARAMETER.finditer(value[0]) if match[1].lower() == b"boundary"]
-    return kind, named[which].rstrip() if named and kind.startswith(b"multipart/") else b""
+    if not kind.startswith(b"multipart/"):
+        return kind, []
+    named = (match[2] or match[3] for match in _PARAMETER.finditer(value[0]) if match[1].lower() == b"boundary")
+    return kind, [boundary.rstrip() for boundary in named]
 
 
 def _values(raw: bytes, at: int, end: int, top: re.Pattern[bytes], field: re.Pattern[bytes]) -> Iterator[int]:
