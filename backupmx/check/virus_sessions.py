@@ -30,8 +30,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from backupmx.check.trouble import EngineAway, Lost, Unscannable
-from backupmx.check.wire import Dialogue, connect
+from backupmx.check.trouble import EngineAway, Unscannable
+from backupmx.check.wire import Dialogue, connect, limited
 from backupmx.mail.message import Buffer
 from backupmx.net.endpoint import Endpoint
 
@@ -76,17 +76,14 @@ class Sessions:
 
     async def ask(self, request: Callable[[], Iterable[Buffer]]) -> bytes:
         """The answer to one command, without its number.  Raises EngineAway, Lost, Unscannable."""
-        try:
-            async with asyncio.timeout(self._seconds), self._turn:
-                if (kept := self._taken()) is None:
-                    return await self._asked(await self._new(), request())
-                try:
-                    return await self._asked(kept, request())
-                except Unscannable as trouble:
-                    self.close()  # the others are as old: one is enough to find out
-                    return await self._asked(await self._new(trouble), request())
-        except TimeoutError:
-            raise Lost(f"no answer in {self._seconds:g} s") from None
+        async with limited(self._seconds, self._turn):
+            if (kept := self._taken()) is None:
+                return await self._asked(await self._new(), request())
+            try:
+                return await self._asked(kept, request())
+            except Unscannable as trouble:
+                self.close()  # the others are as old: one is enough to find out
+                return await self._asked(await self._new(trouble), request())
 
     async def _new(self, first: Unscannable | None = None) -> _Session:
         """`first`: what became of the message on a kept one.  An engine that is gone behind it had it in its hands."""

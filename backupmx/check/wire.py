@@ -88,13 +88,20 @@ def places() -> asyncio.Semaphore:
 @asynccontextmanager
 async def dialogue(endpoint: Endpoint, seconds: float, turn: asyncio.Semaphore) -> AsyncIterator[Dialogue]:
     """A new connection, closed at the end.  Raises EngineAway while connecting, Lost after `seconds`."""
+    async with limited(seconds, turn):
+        sock = await connect(endpoint, seconds)
+        try:
+            yield Dialogue(sock)
+        finally:
+            sock.close()
+
+
+@asynccontextmanager
+async def limited(seconds: float, turn: asyncio.Semaphore) -> AsyncIterator[None]:
+    """For one message: a place among those that the engine has at once, and so long for all.  Raises Lost."""
     try:
         async with asyncio.timeout(seconds), turn:
-            sock = await connect(endpoint, seconds)
-            try:
-                yield Dialogue(sock)
-            finally:
-                sock.close()
+            yield
     except TimeoutError:
         raise Lost(f"no answer in {seconds:g} s") from None
 
