@@ -17,16 +17,11 @@ Trouble
 import re
 
 # The common path first, one regular expression: this runs for every command.
-_HOST = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?"
-_SIMPLE = re.compile(
-    rb" ?<((?!-)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})"
-    rb"@((?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)>"
-    rb"(?: +(.*))?"
-)
-_PLAIN = re.compile(
-    r"(?!-)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}"
-    r"@(?=.{1,255}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-)
+_USER = r"(?!-)[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}"
+_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = rf"(?:{_NAME}\.)*{_NAME}"
+_SIMPLE = re.compile(rf" ?<({_USER})@({_HOST})>(?: +(.*))?".encode())
+_PLAIN = re.compile(rf"{_USER}@(?=.{{1,255}}\Z){_HOST}")
 _LONGEST = 512
 """Octets of an address: twice what RFC 5321 4.5.3.1.3 makes everybody take."""
 
