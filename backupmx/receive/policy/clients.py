@@ -87,6 +87,7 @@ class Clients:
         self.acquainted = acquainted if rules.pregreet != "off" else None
         """Who has stood the wait; None: nobody has to."""
         self._zones = tuple(dict.fromkeys(site.zone for site in rules.sites))
+        self._of_zones = tuple(map(dnsbl.lists_all, self._zones))
 
     def visit(self, address: str, *, trusted: bool) -> "Visit | None":
         """A client connects.  None: nothing is held against it, whatever it does."""
@@ -105,7 +106,7 @@ class Clients:
             return ()
         asked = [(f"{backwards}.{zone}", zone) for zone in self._zones]
         if address != "127.0.0.1":
-            asked += [dnsbl.lists_all(zone) for zone in self._zones]
+            asked += self._of_zones
         if wants_name:
             asked.append((f"{backwards}.{'ip6' if ':' in address else 'in-addr'}.arpa", ""))
         return asked
