@@ -35,8 +35,12 @@ class Milter:
     endpoint: Endpoint
     timeouts: Timeouts = field(default_factory=Timeouts)
     on_error: OnError = "accept"
-    called: str = ""
+    alias: str = ""
     """In alarms and `status`, where an engine has the same name; "": as it is named."""
+
+    @property
+    def called(self) -> str:
+        return self.alias or self.name
 
 
 class Listed:
@@ -45,7 +49,7 @@ class Listed:
     def __init__(self, milter: Milter) -> None:
         self.milter = milter
         self._turn = asyncio.Semaphore(_AT_ONCE)
-        self._breaker = Breaker(milter.called or milter.name, self._ping, silent())
+        self._breaker = Breaker(milter.called, self._ping, silent())
 
     @property
     def state(self) -> EngineState:

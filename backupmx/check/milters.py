@@ -157,7 +157,7 @@ class Milters:
             return without(milter, str(trouble))
         if milter.name in self._down:
             self._down.discard(milter.name)
-            self._journal.engine_up(milter.called or milter.name)
+            self._journal.engine_up(milter.called)
         so_far.step = said.step.name
         seconds = self._clock() - started
         self._journal.found(so_far.mail.queue_id, "milter", milter.name, Seen.NEUTRAL, _told(said), seconds)
@@ -194,7 +194,7 @@ class Milters:
 
     def _lost(self, milter: Milter, queue_id: str, trouble: MilterTrouble, seconds: float) -> None:
         self._down.add(milter.name)
-        self._journal.engine_down(milter.called or milter.name, str(trouble))
+        self._journal.engine_down(milter.called, str(trouble))
         self._journal.found(queue_id, "milter", milter.name, Seen.AWAY, str(trouble), seconds)
 
     def _act(self, milter: Milter, so_far: "_SoFar", verdict: Verdict) -> None:
@@ -289,5 +289,5 @@ def _listed(config: Config) -> Iterator[Milter]:
     engines = (*config.checks.virus.engines, config.checks.spam.engine)
     for section in config.milter:
         timeouts = Timeouts(section.connect_timeout, section.command_timeout, section.content_timeout)
-        called = f"milter {section.name}" if section.name in engines else ""
-        yield Milter(section.name, Endpoint.parse(section.address, "inet"), timeouts, section.on_error, called)
+        alias = f"milter {section.name}" if section.name in engines else ""
+        yield Milter(section.name, Endpoint.parse(section.address, "inet"), timeouts, section.on_error, alias)
