@@ -1,5 +1,6 @@
 """The operator's files, read and checked together."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,13 @@ def test_a_bad_tls_policy(tmp_path: Path) -> None:
     ]
     told = errors(folder(tmp_path, GOOD.replace("[rules]", 'tls_level = "verify"\ntls_ca_file = "none.pem"\n[rules]')))
     assert [error.rpartition("/")[2] for error in told] == ["none.pem: No such file or directory"]
+
+
+@pytest.mark.parametrize("rule", ["/x", "/x/q REJECT", "/(x/ REJECT"])
+def test_rules_that_are_strict(tmp_path: Path, rule: str) -> None:
+    """A rule that cannot be used is an error that does not speak of going on without it."""
+    (told,) = errors(folder(tmp_path, rules=f"{rule}\n"))
+    assert re.fullmatch(r"header_checks:1: .+: this rule cannot be used", told)
 
 
 def test_rules_that_are_not_strict(tmp_path: Path) -> None:
