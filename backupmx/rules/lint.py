@@ -11,8 +11,8 @@ they are certain.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from backupmx.rules import anchor, smells
 from backupmx.rules.smells import Role, shown, source
@@ -47,10 +47,20 @@ class Finding:
     what: str
     """What happens."""
     instead: str
-    """What to write instead."""
+    """What to write instead; "" is not said."""
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}\n    instead: {self.instead} [{self.name}]"
+    def at(self, lines: Iterable[int]) -> str:
+        """As a person reads it, said of these lines: "header_checks:1,2,5: what"."""
+        instead = f"\n    instead: {self.instead}" if self.instead else ""
+        return f"{self.file}:{','.join(map(str, lines))}: {self.what}{instead} [{self.name}]"
+
+
+def together(findings: Iterable[Finding]) -> list[str]:
+    """The same sentence about several lines once, where the first of them stands."""
+    lines: dict[Finding, dict[int, None]] = {}
+    for finding in findings:
+        lines.setdefault(replace(finding, line=0), {})[finding.line] = None
+    return [finding.at(all_of_it) for finding, all_of_it in lines.items()]
 
 
 def lint(table: Table, role: Role = "header") -> tuple[Finding, ...]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backupmx
-from backupmx.rules.lint import _INSTEAD, lint
+from backupmx.rules.lint import _INSTEAD, lint, together
 from backupmx.rules.table import load
 
 
@@ -77,6 +77,15 @@ def test_the_shipped_rules_get_the_findings_their_author_needed() -> None:
         "m-without-effect": 8, "blank-evades": 4, "forwarded-bounce": 1, "forwarded-sample": 2, "null-sender": 1,
         "half-removed": 2, "clamav-says-infected": 1,
     }  # fmt: skip
+
+
+def test_the_same_mistake_on_several_lines_is_said_once() -> None:
+    """With all its lines; what differs in a word is said of its own line, where that stands."""
+    found = lint(load(b"/^X-A: x/m REJECT\n/^X-B: y/ IGNORE\n/^X-C:/m IGNORE\n", "t"))
+    told = [sentence.partition("\n    instead: ") for sentence in together([*found, *found])]
+    assert [sentence.partition(": ")[0] for sentence, _, _ in told] == ["t:1,3", "t:1", "t:2"]
+    assert told[0][2] == "leave the m out [m-without-effect]"
+    assert ["`X-A:`" in told[1][0], "`X-B:`" in told[2][0]] == [True, True]
 
 
 def test_what_is_proposed_for_a_blank_has_no_finding_itself() -> None:

@@ -4,7 +4,7 @@ import importlib.util
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -69,22 +69,17 @@ def _check(outcome: Outcome, configuration: Path) -> None:
     outcome.findings += tuple(_lint(configuration))
 
 
-def _lint(configuration: Path) -> Iterator[str]:
+def _lint(configuration: Path) -> list[str]:
     """Each mistake once, with all its lines; `backupmx lint` says what to write instead."""
     from backupmx.operate.cli.lint import configured
     from backupmx.operate.serve.tables import TableTrouble, read_table
-    from backupmx.rules.lint import Finding, lint
+    from backupmx.rules.lint import lint, together
 
-    mistakes: dict[tuple[str, str], list[Finding]] = {}
     try:
-        for spec, role in configured(str(configuration)):
-            for finding in lint(read_table(spec), role):
-                mistakes.setdefault((finding.file, finding.name), []).append(finding)
+        found = [finding for spec, role in configured(str(configuration)) for finding in lint(read_table(spec), role)]
     except (ConfigTrouble, TableTrouble):
-        return  # check config has said it
-    for (file, name), all_of_it in mistakes.items():
-        lines = ",".join(dict.fromkeys(str(finding.line) for finding in all_of_it))
-        yield f"{file}:{lines}: {all_of_it[0].what} [{name}]"
+        return []  # check config has said it
+    return together(replace(finding, instead="") for finding in found)
 
 
 def _tell(outcome: Outcome, directory: Path, source: Path) -> None:

@@ -4,13 +4,14 @@ Exit status: 0 none, 1 findings, 2 a table cannot be read.  With --hits, which
 counts and finds nothing, 0.
 """
 
-import json
 import sys
+from dataclasses import asdict
 
 import click
 
+from backupmx.operate.cli.options import write_json
 from backupmx.operate.serve.tables import TableTrouble, read_table
-from backupmx.rules.lint import Finding, lint
+from backupmx.rules.lint import Finding, lint, together
 from backupmx.rules.smells import Role
 
 _ROLES: tuple[Role, ...] = ("header", "mime", "nested", "body", "milter")
@@ -39,12 +40,21 @@ def command(tables: tuple[str, ...], role: Role, hits: bool, as_json: bool, conf
         except TableTrouble as trouble:
             unreadable = True
             click.echo(f"backupmx: {trouble}", err=True)
-    for finding in dict.fromkeys(findings):
-        click.echo(json.dumps(_object(finding)) if as_json else str(finding))
+    found = list(dict.fromkeys(findings))  # one file may be several tables
+    _tell(found, as_json)
     if not as_json and not unreadable:
         tables_read = "1 table" if len(named) == 1 else f"{len(named)} tables"
-        click.echo(f"{tables_read}, {len(dict.fromkeys(findings)) or 'no'} findings", err=True)
-    sys.exit(2 if unreadable else 1 if findings else 0)
+        click.echo(f"{tables_read}, {len(found) or 'no'} findings", err=True)
+    sys.exit(2 if unreadable else 1 if found else 0)
+
+
+def _tell(findings: list[Finding], as_json: bool) -> None:
+    if as_json:
+        for finding in findings:
+            write_json(asdict(finding))
+    else:
+        for sentence in together(findings):
+            click.echo(sentence)
 
 
 def _hits(tables: tuple[str, ...], as_json: bool, config_file: str | None) -> None:
@@ -59,16 +69,11 @@ def _hits(tables: tuple[str, ...], as_json: bool, config_file: str | None) -> No
         sys.exit(2)
 
 
-def _object(finding: Finding) -> dict[str, object]:
-    return {name: getattr(finding, name) for name in ("file", "line", "name", "what", "instead")}
-
-
 def configured(config_file: str | None) -> list[tuple[str, Role]]:
     """The configuration's tables with their roles, each file once a role.  Raises ConfigTrouble."""
     from backupmx.config import find, load
 
     config = load(find(config_file))
-    roles: tuple[Role, ...] = ("header", "mime", "nested", "body", "milter")
-    named = [(spec, role) for spec, role in zip(config.rules.specs, roles, strict=True) if spec]
+    named = [(spec, role) for spec, role in zip(config.rules.specs, _ROLES, strict=True) if spec]
     header = config.rules.header_checks
     return [(config.table(spec), role) for spec, role in named if (spec, role) != (header, "milter")]
