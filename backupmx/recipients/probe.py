@@ -107,7 +107,7 @@ async def _talk(connection: Connection, address: str, stranger: bool) -> Heard:
         reply = await _would_take(connection, address)
         other = None
         if stranger and reply.code < 300:
-            await _said(connection, b"RSET\r\n", connection.timeouts.mail, "sending RSET")
+            await reset(connection)
             other = await _would_take(connection, f"{secrets.token_hex(8)}@{domain_of(address)}")
         return Heard(connection.peer, reply, other)
     except SmtpTrouble as trouble:
@@ -117,15 +117,28 @@ async def _talk(connection: Connection, address: str, stranger: bool) -> Heard:
 
 
 async def _would_take(connection: Connection, address: str) -> Reply:
-    plain = address.isascii()
-    if not plain and "SMTPUTF8" not in connection.extensions:
+    if not address.isascii() and "SMTPUTF8" not in connection.extensions:
         raise ProbeTrouble(f"SMTPUTF8 is needed, but was not offered by host {connection.peer}")
-    mail = b"MAIL FROM:<>\r\n" if plain else b"MAIL FROM:<> SMTPUTF8\r\n"
-    said = await _said(connection, mail, connection.timeouts.mail, "sending MAIL FROM")
-    if said.code >= 300:
-        raise ProbeTrouble(f"host {connection.peer} said: {said} (in reply to MAIL FROM)")
-    return await _said(connection, f"RCPT TO:<{address}>\r\n".encode(), connection.timeouts.rcpt, "sending RCPT TO")
+    mail, rcpt = await mail_and_rcpt(connection, "", address)
+    if rcpt is None:
+        raise ProbeTrouble(f"host {connection.peer} said: {mail} (in reply to MAIL FROM)")
+    return rcpt
 
 
-async def _said(connection: Connection, command: bytes, patience: float, phase: str) -> Reply:
-    return smtp_replies.reply(*await connection.ask(command, patience, phase))
+async def mail_and_rcpt(connection: Connection, sender: str, recipient: str) -> tuple[Reply, Reply | None]:
+    """The replies to both; None: MAIL was refused, and RCPT not said.  Raises SmtpTrouble."""
+    patience, plain = connection.timeouts, f"{sender}{recipient}".isascii()
+    command = f"MAIL FROM:<{sender}>{'' if plain else ' SMTPUTF8'}"
+    mail = await _said(connection, command, patience.mail, "sending MAIL FROM")
+    if mail.code >= 300:
+        return mail, None
+    return mail, await _said(connection, f"RCPT TO:<{recipient}>", patience.rcpt, "sending RCPT TO")
+
+
+async def reset(connection: Connection) -> None:
+    """Before another question.  Raises SmtpTrouble."""
+    await _said(connection, "RSET", connection.timeouts.mail, "sending RSET")
+
+
+async def _said(connection: Connection, command: str, patience: float, phase: str) -> Reply:
+    return smtp_replies.reply(*await connection.ask(f"{command}\r\n".encode(), patience, phase))

@@ -23,14 +23,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from backupmx.mail.reply import Reply
-from backupmx.net import smtp_replies
 from backupmx.net.dns import DNSTrouble, Resolver
 from backupmx.net.smtp import Connection, SmtpTrouble
 from backupmx.net.tls_client import Level, TlsPolicy, context
 from backupmx.operate.inspect import stanzas
 from backupmx.operate.inspect.finding import Finding, good, note, unknown, wrong
 from backupmx.operate.inspect.stanzas import Software
-from backupmx.recipients.probe import ProbeSettings, dial
+from backupmx.recipients.probe import ProbeSettings, dial, mail_and_rcpt, reset
 from backupmx.route import hosts
 from backupmx.route.hosts import Host, NoHosts
 from backupmx.route.next_hop import HopTrouble, parse
@@ -112,7 +111,7 @@ async def _host(host: Host, lmtp: bool, question: Question) -> AsyncIterator[Fin
     yield await _often(host, lmtp, which, question)
 
 
-def offers(about: str, extensions: "dict[str, str]", which: Software, question: Question) -> "list[Finding]":
+def offers(about: str, extensions: dict[str, str], which: Software, question: Question) -> list[Finding]:
     """Pure.  What its EHLO says."""
     findings = []
     limit = extensions.get("SIZE", "")
@@ -189,17 +188,9 @@ def spf(about: str, mail: Reply, rcpt: Reply | None, which: Software, question: 
 
 async def _try(connection: Connection, sender: str, recipient: str) -> tuple[Reply, Reply | None]:
     """-> the replies to MAIL and RCPT; None: RCPT was not said."""
-    patience = connection.timeouts
-    mail = await _said(connection, f"MAIL FROM:<{sender}>", patience.mail, "sending MAIL FROM")
-    rcpt = None
-    if mail.code < 300:
-        rcpt = await _said(connection, f"RCPT TO:<{recipient}>", patience.rcpt, "sending RCPT TO")
-    await _said(connection, "RSET", patience.mail, "sending RSET")
-    return mail, rcpt
-
-
-async def _said(connection: Connection, command: str, patience: float, phase: str) -> Reply:
-    return smtp_replies.reply(*await connection.ask(f"{command}\r\n".encode(), patience, phase))
+    replies = await mail_and_rcpt(connection, sender, recipient)
+    await reset(connection)
+    return replies
 
 
 async def _certificate(host: Host, lmtp: bool, before: Connection, question: Question) -> Finding:
