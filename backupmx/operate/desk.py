@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backupmx.route.routes import Routes
 
 MOVING = (State.QUEUED, State.DEFERRED, State.REFUSED)
-WAITING = (*MOVING, State.HELD)
+WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
 RETURNABLE = frozenset({*WAITING, State.UNRETURNED})
 """What rules discarded is not returned: the client read 250, and whoever wrote it shall not learn more."""
 _PAGE = 1000

@@ -7,6 +7,7 @@ line around.  All of these are written as an escape; letters of any script stay.
 """
 
 import json
+from dataclasses import asdict
 
 
 def printable(text: str) -> str:
@@ -17,8 +18,11 @@ def printable(text: str) -> str:
 
 
 def json_text(value: object) -> str:
-    """JSON that reads well and is as harmless: "\\u009b" for what does not print, also for a lone surrogate."""
-    text = json.dumps(value, ensure_ascii=False)
+    """JSON that reads well and is as harmless: "\\u009b" for what does not print, also for a lone surrogate.
+
+    A dataclass is an object of its fields.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=asdict)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

@@ -60,17 +60,6 @@ def show(groups: Iterable[Group], now: float) -> None:
             say(f"    {group.kind}  {group.recipients}, the oldest for {ago(now - group.oldest)}: {group.example}")
 
 
-def as_object(group: Group) -> dict[str, object]:
-    """Pure.  One group in `status --json`."""
-    return {
-        "next_hop": group.next_hop,
-        "kind": str(group.kind),
-        "recipients": group.recipients,
-        "oldest": int(group.oldest),
-        "last_words": group.example,
-    }
-
-
 def run(choice: Choice, name: str, past: str, yes: bool, config: Housed, act: Act, now: float) -> None:
     """The whole of such a command.  Status 1 when it is only shown, or was not done to all of them."""
 

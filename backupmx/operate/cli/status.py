@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -11,16 +11,15 @@ from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks, stale_lists
 from backupmx.operate.cli.options import config_option, json_option, load_config, say, write_json
 from backupmx.operate.cli.queue_access import with_queue
-from backupmx.operate.cli.refused import as_object as group_object
+from backupmx.operate.desk import WAITING
 from backupmx.operate.measures import ago
-from backupmx.operate.report import tally
+from backupmx.operate.report import glance, tally
+from backupmx.operate.report.glance import NextHop
 from backupmx.operate.serve.lock import is_running
-from backupmx.queue.entry import HopState, Paused, State, Total
+from backupmx.queue.entry import HopState, Paused, Total
 from backupmx.queue.refusals import Group, line
 from backupmx.queue.sqlite import SqliteQueue
 from backupmx.route.routes import Routes
-
-_WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
 
 
 @click.command("status")
@@ -41,21 +40,20 @@ def command(config_file: str | None, as_json: bool) -> None:
         return await queue.totals(), await queue.hop_states(), await queue.paused(), await queue.refusals()
 
     totals, states, paused, refusals = with_queue(config, work)
-    named = sorted(routes.next_hops if routes else states)
-    hops = [hop_object(hop, states.get(hop), totals) for hop in _hops(named, totals)]
+    hops = glance.next_hops(routes.next_hops if routes else states, states, totals)
     counted = tally.read(config)
-    quarantined = sum(t.recipients for t in totals if t.state.in_quarantine)
+    quarantined = glance.quarantined(totals)
     if as_json:
-        domains = [{"domain": p.domain, "since": int(p.since), "waiting": p.recipients} for p in paused]
-        write_json(
-            {"running": running, "next_hops": hops, "paused": domains, "quarantined": quarantined,
-             "refusals": [group_object(group) for group in refusals],
-             **health.summary(counted), "remarks": notes}
-        )  # fmt: skip
+        write_json({
+            "running": running, "next_hops": hops, "paused": glance.pauses(paused),
+            "quarantined": quarantined, "refusals": glance.refusals(refusals),
+            "alarms": glance.alarms(counted), "engines": glance.engines(counted),
+            "verdicts": glance.verdicts(counted), "counting_since": int(counted.began) or None, "remarks": notes,
+        })  # fmt: skip
     else:
         _print(config, running, hops, refusals, paused, quarantined, counted, notes)
     well = running and not counted.alarms and routes is not None
-    sys.exit(0 if well and all(h["state"] != "down" and not h["refused"] for h in hops) else 1)
+    sys.exit(0 if well and all(hop.state != "down" and not hop.refused for hop in hops) else 1)
 
 
 def _routes(config: Config) -> tuple[Routes | None, list[str]]:
@@ -70,32 +68,10 @@ def _routes(config: Config) -> tuple[Routes | None, list[str]]:
     return routes, [*remarks(config, routes), *stale]
 
 
-def _hops(named: Sequence[str], totals: Iterable[Total]) -> list[str]:
-    """Those of the map, then others that mail waits for (notices, FILTER)."""
-    waiting = dict.fromkeys(t.next_hop for t in totals if t.state in _WAITING)
-    return list(dict.fromkeys([*named, *waiting]))
-
-
-def hop_object(hop: str, state: HopState | None, totals: Sequence[Total]) -> dict[str, object]:
-    """Pure.  One next hop: "up" is "not known to be down", as long as nothing was tried."""
-    of = {t.state: t for t in totals if t.next_hop == hop and t.state in _WAITING}
-    word = "unknown" if state is None or state.up is None else "up" if state.up else "down"
-    return {
-        "next_hop": hop,
-        "state": word,
-        "since": int(state.since) or None if state else None,
-        "error": state.error if state else "",
-        "next_probe": int(state.probe_at) if state and word == "down" else None,
-        "answers_again": word == "down" and state is not None and state.successes > 0,
-        **{str(s): of[s].recipients if s in of else 0 for s in _WAITING},
-        "oldest": int(min((t.oldest for t in of.values()), default=0)) or None,
-    }
-
-
 def _print(
     config: Config,
     running: bool,
-    hops: Sequence[dict[str, object]],
+    hops: Sequence[NextHop],
     refusals: Sequence[Group],
     paused: Sequence[Paused],
     quarantined: int,
@@ -107,17 +83,16 @@ def _print(
     for said in health.lines(counted, now):
         say(f"  {said}")
     for hop in hops:
-        since, oldest = hop["since"], hop["oldest"]
-        age = f" for {ago(now - since)}" if isinstance(since, int) and hop["state"] != "unknown" else ""
-        say(f"  {hop['next_hop']}: {hop['state']}{age}{f' ({error})' if (error := hop['error']) else ''}")
-        if hop["answers_again"]:
+        age = f" for {ago(now - hop.since)}" if hop.since is not None and hop.state != "unknown" else ""
+        say(f"  {hop.next_hop}: {hop.state}{age}{f' ({hop.error})' if hop.error else ''}")
+        if hop.answers_again:
             click.echo("    answers again, its mail goes out; up when it has done so for a while")
-        elif isinstance(probe := hop["next_probe"], int) and running:
-            click.echo(f"    next probe {f'in {ago(probe - now)}' if probe > now else 'now'}")
-        if isinstance(oldest, int):
-            counts = ", ".join(f"{hop[str(s)]} {s}" for s in _WAITING if hop[str(s)])
-            click.echo(f"    waiting: {counts}; the oldest for {ago(now - oldest)}")
-        if those := [group for group in refusals if group.next_hop == hop["next_hop"]]:
+        elif hop.next_probe is not None and running:
+            click.echo(f"    next probe {f'in {ago(hop.next_probe - now)}' if hop.next_probe > now else 'now'}")
+        if hop.oldest is not None:
+            counts = ", ".join(f"{many} {state}" for state in WAITING if (many := hop.in_state(state)))
+            click.echo(f"    waiting: {counts}; the oldest for {ago(now - hop.oldest)}")
+        if those := [group for group in refusals if group.next_hop == hop.next_hop]:
             click.echo(f"    {line(those)}")
     for one in paused:
         click.echo(f"  {one.domain}: paused for {ago(now - one.since)}, {one.recipients} waiting")

@@ -13,18 +13,19 @@ answers.  openapi.py makes the document of the same list.
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from backupmx.operate.desk import WAITING
 from backupmx.operate.page import trial
 from backupmx.operate.page.deeds import GROUP_WORDS, WORDS, Deeds, Refused, Unknown
 from backupmx.operate.page.facts import Changed, Found, Listing, Mine, Status, Trial, Trouble, Waiting
 from backupmx.operate.page.sight import Sight
-from backupmx.queue.entry import FlushProgress, QueueTrouble, State
+from backupmx.queue.entry import FlushProgress, QueueTrouble
 from backupmx.queue.refusals import Kind
 
 _MOST = 1000
@@ -154,7 +155,7 @@ _ID = Word("id", "The queue id.", where="path")
 _AFTER = Word("after", "The `next` of the page before.")
 _LIMIT = Word("limit", f"Messages, at most {_MOST}.", kind="integer")
 _DOMAIN = Word("domain", "A relay domain.", where="body")
-_WAITING = tuple(str(state) for state in (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED))
+_WAITING = tuple(map(str, WAITING))
 
 OPERATIONS = (
     Operation("GET", "/api/status", status, "Everything at a glance: what `backupmx status` says, and more", Status),
@@ -235,10 +236,4 @@ def _number(text: str, most: int = _MOST) -> int:
 
 def answer(value: object, status: int = 200) -> Response:
     """As JSON, with everything that is not plain ASCII escaped."""
-    return Response(json.dumps(_plain(value)) + "\n", status, media_type="application/json")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return Response(json.dumps(value, default=asdict) + "\n", status, media_type="application/json")

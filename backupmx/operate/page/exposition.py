@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from backupmx.operate.desk import WAITING
 from backupmx.operate.page.facts import Status
 from backupmx.operate.report.metrics import exposition as counted
 from backupmx.operate.report.tally import Tally
 
-_STATES = ("queued", "deferred", "held", "refused")
 Rows = Iterable[tuple[list[str], float]]
 
 
@@ -30,7 +30,7 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         now, hops = self._status, self._status.next_hops
         yield _gauge("queue_recipients", "Recipients that wait.", ["next_hop", "state"], (
-            ([hop.next_hop, state], getattr(hop, state)) for hop in hops for state in _STATES
+            ([hop.next_hop, str(state)], hop.in_state(state)) for hop in hops for state in WAITING
         ))  # fmt: skip
         yield _gauge("queue_oldest_timestamp_seconds", "When the oldest message that waits came.", ["next_hop"], (
             ([hop.next_hop], hop.oldest) for hop in hops if hop.oldest

@@ -1,77 +1,13 @@
 """Pure.  facts: what the page shows and the API answers, as values.
 
-The API's schema is made of these classes (openapi.py).  Times are seconds since the epoch,
+The API's schema is made of these classes (openapi.py), and of those that `status` tells too
+(report/glance.py).  Times are seconds since the epoch,
 sizes octets; None: not known, or not so.
 """
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class NextHop:
-    """A primary, or where else mail goes."""
-
-    next_hop: str
-    state: str
-    """up, down, unknown."""
-    since: int | None
-    error: str
-    next_probe: int | None
-    answers_again: bool
-    queued: int
-    deferred: int
-    held: int
-    refused: int
-    """Recipients in each state."""
-    oldest: int | None
-    """Arrival of the oldest message that waits."""
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """What is wrong comes first, hosts of strangers, which nobody probes, come last."""
-        return ("down", "up", "unknown").index(self.state), self.next_hop
-
-    @property
-    def waiting(self) -> int:
-        return self.queued + self.deferred + self.held + self.refused
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    key: str
-    since: int
-    text: str
-    processes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    engine: str
-    state: str
-    since: int
-    why: str
-    away_for: int
-    """So many processes ..."""
-    asked_by: int
-    """... of so many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    domain: str
-    since: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedGroup:
-    """Recipients that a primary refused after our 250, for one kind of reason."""
-
-    next_hop: str
-    kind: str
-    recipients: int
-    oldest: int
-    last_words: str
+from backupmx.operate.report.glance import Alarm, Engine, NextHop, Pause, RefusedGroup
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,35 +18,29 @@ from backupmx import __version__
 from backupmx.config import Config
 from backupmx.journal import RULE_HITS
 from backupmx.mail.address import domain_of
-from backupmx.operate.cli import health
 from backupmx.operate.cli.check import remarks
-from backupmx.operate.desk import Pages, queue_name, why_and_when
+from backupmx.operate.desk import WAITING, Pages, queue_name, why_and_when
 from backupmx.operate.page.facts import (
-    Alarm,
     End,
-    Engine,
     Found,
     Listing,
     Message,
     Mine,
-    NextHop,
     Own,
     PastOutage,
-    Pause,
     Recipient,
     RecipientList,
-    RefusedGroup,
     Rule,
     Status,
     Trace,
     VerdictHour,
 )
-from backupmx.operate.report import tally
+from backupmx.operate.report import glance, tally
 from backupmx.operate.serve import sources
 from backupmx.operate.serve.lock import is_running
 from backupmx.queue.account import Life
 from backupmx.queue.entry import HopState, QueuedEntry, State, Total
-from backupmx.queue.refusals import Group, kind_of
+from backupmx.queue.refusals import kind_of
 from backupmx.queue.sqlite import SqliteQueue
 from backupmx.recipients.store import StoreTrouble
 from backupmx.route.routes import Routes
@@ -56,7 +50,6 @@ T = TypeVar("T")
 
 _FRESH = 2.0
 _WEEK = 7 * 86400.0
-_WAITING = (State.QUEUED, State.DEFERRED, State.HELD, State.REFUSED)
 _PAGE = 1000
 _MOST_PAGES = 20
 """So many are looked through for a page of one next hop; then its reader is asked whether to go on."""
@@ -98,24 +91,16 @@ class Sight:
         totals, states = await queue.totals(), await queue.hop_states()
         counted, lists, trouble = await asyncio.to_thread(self._files, now)
         disk = os.statvfs(config.state_path(""))
-        named = dict.fromkeys([*sorted(self.routes.next_hops), *(t.next_hop for t in totals if t.state in _WAITING)])
         return Status(
             config.hostname, __version__, int(now), is_running(config),
-            tuple(Alarm(a.alarm.key, int(a.alarm.since), a.alarm.text, a.processes) for a in counted.alarms),
-            tuple(next_hop(hop, states.get(hop), totals) for hop in named),
-            tuple(Pause(p.domain, int(p.since), p.recipients) for p in await queue.paused()),
-            tuple(map(_group, await queue.refusals())),
-            tuple(
-                Engine(e.name, "away" if e.away else "up", int(e.since), e.why, e.away, e.asked_by)
-                for e in counted.engines
-            ),
+            glance.alarms(counted), glance.next_hops(self.routes.next_hops, states, totals),
+            glance.pauses(await queue.paused()), glance.refusals(await queue.refusals()), glance.engines(counted),
             lists,
             tuple(
                 PastOutage(o.next_hop, int(o.began), None if o.ended is None else int(o.ended), o.error)
                 for o in await queue.outages(now - _WEEK) if o.next_hop in self.routes.next_hops
             ),
-            sum(t.recipients for t in totals if t.state.in_quarantine),
-            health.verdicts(counted),
+            glance.quarantined(totals), glance.verdicts(counted),
             tuple(VerdictHour(one.hour, one.fate, one.value) for one in counted.hours),
             _rules(counted), int(counted.began) or None,
             disk.f_bavail * disk.f_frsize, config.queue.min_free,
@@ -185,7 +170,7 @@ class Sight:
             page = await self.queue.waiting(after=after, limit=_PAGE)
             for entry in page:
                 for r in entry.recipients:
-                    if r.state in _WAITING and fold(domain_of(r.address)) == domain:
+                    if r.state in WAITING and fold(domain_of(r.address)) == domain:
                         counts.setdefault(r.next_hop, {}).setdefault(r.state, []).append(entry.arrived)
                         why, when = why_and_when(entry, r, hops)
                         own.append(Own(int(entry.arrived), entry.size, r.address, str(r.state), why, int(when)))
@@ -193,23 +178,9 @@ class Sight:
             if not page:
                 break
         totals = [Total(hop, s, len(at), min(at)) for hop, by in counts.items() for s, at in by.items()]
-        primaries = tuple(next_hop(hop, hops.get(hop), totals) for hop in counts)
+        primaries = tuple(glance.next_hop(hop, hops.get(hop), totals) for hop in counts)
         paused = any(one.domain == domain for one in await self.queue.paused())
         return Mine(domain, int(time.time()), primaries, paused, tuple(own[:limit]), capped or len(own) > limit, capped)
-
-
-def next_hop(hop: str, state: HopState | None, totals: Sequence[Total]) -> NextHop:
-    """Pure.  One next hop as it stands."""
-    of = {t.state: t for t in totals if t.next_hop == hop and t.state in _WAITING}
-    word = "unknown" if state is None or state.up is None else "up" if state.up else "down"
-    down = state is not None and word == "down"
-    many = {s: of[s].recipients if s in of else 0 for s in _WAITING}
-    return NextHop(
-        hop, word, int(state.since) or None if state else None, state.error if state else "",
-        int(state.probe_at) if state and down else None, bool(state and down and state.successes > 0),
-        many[State.QUEUED], many[State.DEFERRED], many[State.HELD], many[State.REFUSED],
-        int(min((t.oldest for t in of.values()), default=0)) or None,
-    )  # fmt: skip
 
 
 def message(entry: QueuedEntry, hops: Mapping[str, HopState]) -> Message:
@@ -249,10 +220,6 @@ def recipient_lists(config: Config, now: float) -> tuple[RecipientList, ...]:
         stale = synced is None or bool(oldest and now - synced > oldest)
         found.append(RecipientList(name, many, None if synced is None else int(synced), error, stale))
     return tuple(found)
-
-
-def _group(group: Group) -> RefusedGroup:
-    return RefusedGroup(group.next_hop, str(group.kind), group.recipients, int(group.oldest), group.example)
 
 
 def _rules(counted: tally.Tally) -> tuple[Rule, ...]:
