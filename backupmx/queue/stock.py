@@ -27,7 +27,9 @@ from backupmx.queue.rows import ENTRY, Stored, state_of, stored
 from backupmx.queue.schema import Connection
 
 _ENTRIES = f"SELECT {','.join(ENTRY)} FROM entry"  # noqa: S608 our own names
-_SOME_ENTRIES = f"{_ENTRIES} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608
+_LEASED = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = entry.key AND r.lease IS NOT NULL)"
+_SOME_LEASED = f"{_ENTRIES} WHERE key IN (SELECT value FROM json_each(?)) AND {_LEASED}"  # noqa: S608
+_ONE_LEASED = f"{_ENTRIES} WHERE key = ? AND {_LEASED}"
 
 _CONSIGNEES = (
     "SELECT r.address, r.state, h.name, r.reason, r.attempts, r.next_attempt, r.notify, r.orcpt, r.fixed, r.many"
@@ -48,12 +50,14 @@ class Loaded:
 
 
 def load(db: Connection, bodies: Bodies, leased: Sequence[Leased]) -> Loaded:
-    """In the order of the leases.  An entry that an operator deleted meanwhile is not there any more."""
+    """In the order of the leases.  What an operator deleted meanwhile is not there any more: its key may be that of
+    new mail, which nobody leased and whose recipients are others.
+    """
     loaded = Loaded([], [], [])
     octets = 0
     keys = json.dumps([one.entry for one in leased])
     try:
-        entries = {row[0]: stored(row) for row in db.execute(_SOME_ENTRIES, (keys,)).fetchall()}
+        entries = {row[0]: stored(row) for row in db.execute(_SOME_LEASED, (keys,)).fetchall()}
     except _UNREADABLE as error:
         if not _is_damage(error):
             raise
@@ -87,7 +91,7 @@ def _each_alone(db: Connection, leased: Sequence[Leased], loaded: Loaded) -> dic
     entries = {}
     for key in dict.fromkeys(one.entry for one in leased):
         try:
-            for row in db.execute(f"{_ENTRIES} WHERE key = ?", (key,)):
+            for row in db.execute(_ONE_LEASED, (key,)):
                 entries[key] = stored(row)
         except _UNREADABLE as error:
             if not _is_damage(error):

@@ -14,7 +14,7 @@ import pytest
 
 from backupmx.journal import Journal
 from backupmx.mail.message import Spool
-from backupmx.queue import pauses, stock
+from backupmx.queue import claims, pauses, stock
 from backupmx.queue.entry import QueueFull, QueueTrouble, State
 from backupmx.queue.sqlite import SqliteQueue, open_queue
 from tests.queue.contract import LEASE, QueueContract
@@ -182,6 +182,18 @@ async def test_a_claim_of_large_mail_is_short(queue: SqliteQueue, monkeypatch: p
     while claims := await queue.claim(HOP, 9, NOW, LEASE):
         sizes.append(len(claims))
     assert sizes == [2, 2, 1]
+
+
+async def test_a_key_that_is_anothers_by_now(queue: SqliteQueue) -> None:
+    """Deleted in the moment between its lease and its reading, a message does not lend its recipients to the next."""
+    deleted, new = entry("anna@example.jp"), entry("bob@example.jp")
+    await queue.put(deleted)
+    leased = await queue._writer.submit(claims.LEASE, claims.Want(HOP, 9, NOW, NOW + LEASE))
+    await queue.change(deleted.id, "", State.DELETED, now=NOW)
+    await queue.put(new)
+    assert await queue._load(leased) == []
+    (claim,) = await queue.claim(HOP, 9, NOW, LEASE)
+    assert (claim.id, [one.address for one in claim.recipients]) == (new.id, ["bob@example.jp"])
 
 
 # Damage
