@@ -10,11 +10,10 @@ the ledger, which is short lines in order: a million take about a second.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from backupmx.queue.account import PRUNED, Fate, Life, Sheet
 from backupmx.queue.rows import DAY, state_of
-from backupmx.queue.schema import Connection
+from backupmx.queue.schema import Connection, one_state
 
 Key = tuple[int, str, int]
 Split = dict[Key, dict[str, int]]
@@ -24,20 +23,10 @@ _ENDED = f"SELECT CAST(arrived / {DAY} AS INTEGER) AS day, domain, own, state, s
 _CHOSEN = "WHERE (?1 = '' OR domain = ?1) AND (?2 IS NULL OR day = ?2) GROUP BY 1, 2, 3, 4"
 
 
-@contextmanager
-def _one_state(db: Connection) -> Iterator[None]:
-    """All that is read inside is of one moment."""
-    db.execute("BEGIN")
-    try:
-        yield
-    finally:
-        db.execute("COMMIT")
-
-
 def account(db: Connection, domain: str, day: int | None) -> Sequence[Sheet]:
     """Sheets by day and domain.  domain "": all, day None: all."""
     chosen = (domain.lower(), day)
-    with _one_state(db):
+    with one_state(db):
         came = db.execute(
             "SELECT day, domain, own, recipients, pruned FROM account"
             " WHERE (?1 = '' OR domain = ?1) AND (?2 IS NULL OR day = ?2)",
@@ -64,14 +53,14 @@ def trace(db: Connection, word: str, limit: int) -> Sequence[Life]:
     """At most `limit` messages, oldest first.  Of a message found by one recipient all are told."""
     if not word:
         return []
-    with _one_state(db):
+    with one_state(db):
         ids = _by_id(db, word) or _by_words(db, word, limit)
         return sorted(_lives(db, ids), key=lambda life: (life.arrived, life.id))[:limit]
 
 
 def life(db: Connection, id: str) -> Life | None:
     """The message of this id, by the keys alone."""
-    with _one_state(db):
+    with one_state(db):
         return next(_lives(db, [id]), None)
 
 

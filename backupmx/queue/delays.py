@@ -26,7 +26,7 @@ from backupmx.queue.facts import WARNED, facts, set_facts
 from backupmx.queue.incoming import put
 from backupmx.queue.legible import is_marked
 from backupmx.queue.rows import Packed, client_of
-from backupmx.queue.schema import Connection
+from backupmx.queue.schema import Connection, one_state
 
 _ENTRIES = (
     "SELECT key, id, arrived, sender, size, body_type, smtputf8, ret, envid, client, vouched, head FROM entry"
@@ -66,16 +66,13 @@ class Warned:
 
 def late(db: Connection, before: float, limit: int) -> Page:
     """Of what arrived before this time the first `limit` messages behind the mark."""
-    db.execute("BEGIN")
-    try:
+    with one_state(db):
         rows = db.execute(_ENTRIES, (facts(db).get(WARNED, ""), id_prefix(before), limit)).fetchall()
         waiting: dict[int, list[tuple[str, ClaimedRecipient, str]]] = {}
         for entry, hop, address, notify, orcpt, attempts, reason in db.execute(
             _RECIPIENTS, (json.dumps([row[0] for row in rows]),)
         ).fetchall():
             waiting.setdefault(entry, []).append((hop, ClaimedRecipient(address, notify, orcpt, attempts), reason))
-    finally:
-        db.execute("COMMIT")
     found = []
     for key, id, arrived, sender, size, body, smtputf8, ret, envid, client, vouched, head in rows:
         those = waiting.get(key)

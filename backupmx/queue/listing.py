@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from backupmx.queue.entry import QueuedEntry, QueuedRecipient, State
 from backupmx.queue.legible import DAMAGED, behind, is_marked
 from backupmx.queue.rows import state_of
-from backupmx.queue.schema import Connection
+from backupmx.queue.schema import Connection, one_state
 
 _ENTRY = "SELECT e.key, e.id, e.arrived, e.sender, e.size, e.message_id, e.reason, e.vouched FROM entry e"
 _RECIPIENTS = (
@@ -44,21 +44,19 @@ def quarantined(db: Connection, after: str, limit: int, id: str, now: float) -> 
 def _listed(
     db: Connection, some: str, after: str, limit: int, id: str, now: float, *, quarantine: bool
 ) -> Sequence[QueuedEntry]:
-    db.execute("BEGIN")
-    try:
+    with one_state(db):
         if id:
             rows = db.execute(f"{_ENTRY} WHERE e.id = ? AND {some}", (id,)).fetchall()
         else:
             page = f"{_ENTRY} WHERE e.id > CAST(? AS TEXT) AND {some} ORDER BY e.id LIMIT ?"
             rows = db.execute(page, (behind(after), limit)).fetchall()
         recipients = db.execute(_RECIPIENTS, (json.dumps([row[0] for row in rows]),)).fetchall()
-    finally:
-        db.execute("COMMIT")
     reasons = {row[0]: row[6] for row in rows}
     marked = {row[0] for row in (*rows, *recipients) if is_marked(row)}
     of_entry: dict[int, list[QueuedRecipient]] = {row[0]: [] for row in rows}
-    for entry, address, hop, state, reason, attempts, next_attempt, lease, paused, fixed, many in recipients:
-        if state_of(state).in_quarantine == quarantine:
+    for entry, address, hop, word, reason, attempts, next_attempt, lease, paused, fixed, many in recipients:
+        state = state_of(word)
+        if state.in_quarantine == quarantine:
             if entry in marked:
                 reason = DAMAGED
             elif not reason and state in (State.HELD, State.DISCARDED):
@@ -66,16 +64,7 @@ def _listed(
             leased = lease is not None and lease > now
             of_entry[entry].append(
                 QueuedRecipient(
-                    address,
-                    hop,
-                    state_of(state),
-                    reason,
-                    attempts,
-                    next_attempt,
-                    leased,
-                    bool(paused),
-                    bool(fixed),
-                    many,
+                    address, hop, state, reason, attempts, next_attempt, leased, bool(paused), bool(fixed), many
                 )
             )
     return [

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backupmx.queue.schema import Connection
+from backupmx.queue.schema import Connection, one_state
 
 
 class Kind(StrEnum):
@@ -121,8 +121,7 @@ def line(groups: Iterable[Group]) -> str:
 
 def groups(db: Connection) -> Sequence[Group]:
     """By next hop, then the largest first.  A scan of the recipients, as `totals` is."""
-    db.execute("BEGIN")
-    try:
+    with one_state(db):
         hops = dict(db.execute("SELECT key, name FROM hop").fetchall())
         many: Counter[tuple[int, Kind]] = Counter()
         first: dict[tuple[int, Kind], int] = {}
@@ -137,7 +136,5 @@ def groups(db: Connection) -> Sequence[Group]:
             key: db.execute("SELECT arrived FROM entry WHERE key = ?", (entry,)).fetchone()[0]
             for key, entry in first.items()
         }
-    finally:
-        db.execute("COMMIT")
     found = (Group(hops[key[0]], key[1], many[key], arrived[key], last[key]) for key in many)
     return sorted(found, key=lambda group: (group.next_hop, -group.recipients, group.kind))

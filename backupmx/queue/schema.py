@@ -2,6 +2,7 @@
 
     connect     a connection as every thread of ours wants it
     migrate     a new or older file -> this version's tables
+    one_state   several readings of one moment
     trouble_of  what SQLite says -> QueueFull or QueueTrouble
 
 The file is in WAL mode: readers never wait for the writer, nor it for them.
@@ -30,7 +31,8 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 
 from backupmx.queue.entry import QueueFull, QueueTrouble
@@ -210,6 +212,16 @@ def when_free(db: Connection, statement: str, patience: float, pause: float) -> 
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(pause)
+
+
+@contextmanager
+def one_state(db: Connection) -> Iterator[None]:
+    """All that is read inside is of one moment."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
 
 
 def _statements(script: str) -> list[str]:

@@ -24,7 +24,7 @@ from backupmx.queue.entry import Claim, Total
 from backupmx.queue.legible import DAMAGED, forgiving, is_marked
 from backupmx.queue.parcel import Consignee, Parcel
 from backupmx.queue.rows import ENTRY, Stored, state_of, stored
-from backupmx.queue.schema import Connection
+from backupmx.queue.schema import Connection, one_state
 
 _ENTRIES = f"SELECT {','.join(ENTRY)} FROM entry"  # noqa: S608 our own names
 _LEASED = "EXISTS (SELECT 1 FROM recipient r WHERE r.entry = entry.key AND r.lease IS NOT NULL)"
@@ -160,8 +160,7 @@ def message(db: Connection, bodies: Bodies, id: str) -> tuple[Message, str] | No
 
 def parcel(db: Connection, bodies: Bodies, id: str) -> tuple[Parcel, Message] | None:
     """In one read.  The content is not summed yet: `sha256` is whoever writes it."""
-    db.execute("BEGIN")
-    try:
+    with one_state(db):
         row = db.execute(f"{_ENTRIES} WHERE id = ?", (id,)).fetchone()
         if row is None:
             return None
@@ -169,8 +168,6 @@ def parcel(db: Connection, bodies: Bodies, id: str) -> tuple[Parcel, Message] | 
         recipients = db.execute(_CONSIGNEES, (entry.key,)).fetchall()
         found = message(db, bodies, id)
         named = db.execute("SELECT address FROM redirected WHERE id = ? ORDER BY 1", (id,)).fetchall()
-    finally:
-        db.execute("COMMIT")
     content, damage = found or (Message(()), "gone")
     if is_marked(row) or any(map(is_marked, recipients)):
         damage = damage or DAMAGED.partition(": ")[2]
