@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from backupmx.operate.moving.postfix_cf import CfTrouble, Main, parse_main, split
-from backupmx.operate.moving.tables import Read, Spec
+from backupmx.operate.moving.tables import Read, Spec, unread
 from backupmx.operate.moving.translation import Copy, Fate, Translation, Value
 
 _COMPARED = re.compile(r"\(\s*([A-Za-z][A-Za-z0-9;-]*)\s*[~<>]?=\s*([^()]*%[suSUdD][^()]*)\)")
@@ -25,7 +25,7 @@ def take(found: Translation, main: Main, parameter: str, table: Spec, read: Read
         settings = _settings(main, table, read)
         get = {name: settings.get(name) for name in _NAMES}
     except OSError as error:
-        found.leave(f"{parameter} = {table}", f"{table.name} cannot be read ({error.strerror}): bring it and try again")
+        unread(found, f"{parameter} = {table}", table.name, error)
         return
     except CfTrouble as trouble:
         found.leave(f"{parameter} = {table}", str(trouble))

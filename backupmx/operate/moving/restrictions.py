@@ -98,7 +98,7 @@ def _access(found: Translation, said: str, argument: str, read: Read) -> None:
     try:
         content = read(table.name)
     except OSError as error:
-        found.leave(said, f"{table.name} cannot be read ({error.strerror}): bring it and try again")
+        tables.unread(found, said, table.name, error)
         return
     if "smtp.client_access" in found.settings:
         found.leave(said, "one list of clients; join the two files")

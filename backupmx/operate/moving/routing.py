@@ -73,9 +73,7 @@ def _domains(found: Translation, table: Spec, read: Read) -> list[str]:
     try:
         content = read(table.name) if not table.kind else tables.text_of(table, read)
     except OSError as error:
-        found.leave(
-            f"relay_domains = {table}", f"{table.name} cannot be read ({error.strerror}): bring it and try again"
-        )
+        tables.unread(found, f"relay_domains = {table}", table.name, error)
         return []
     if content is None:
         found.leave(f"relay_domains = {table}", "wants a list of names: write them into relay.relay_domains")
@@ -94,16 +92,16 @@ def recipients(found: Translation, main: Main, read: Read) -> None:
         try:
             content = tables.text_of(table, read)
         except OSError as error:
-            found.leave(said, f"{table.name} cannot be read ({error.strerror}): bring it and try again")
+            tables.unread(found, said, table.name, error)
             continue
         if content is not None:
-            parts.append(content if content.endswith(b"\n") else content + b"\n")
+            parts.append(content)
             found.say(Fate.TAKEN, said, "relay.relay_recipients")
         elif table.kind in tables.ANSWERS:
             found.leave(said, "a [[recipients.source]] with a command that prints all addresses, one a line")
         else:
             found.leave(said, "patterns are no list of who exists; recipients.verify = true asks the primary")
     if parts:
-        found.copies.append(Copy("relay_recipients", b"".join(parts)))
+        found.copies.append(Copy("relay_recipients", tables.end_to_end(parts)))
         found.settings["relay.relay_recipients"] = "relay_recipients"
         found.origins["relay.relay_recipients"] = "relay_recipient_maps"

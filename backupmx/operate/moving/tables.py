@@ -82,15 +82,23 @@ def joined(
         try:
             content = text_of(table, read)
         except OSError as error:
-            found.leave(
-                f"{parameter} = {table}", f"{table.name} cannot be read ({error.strerror}): bring it and try again"
-            )
+            unread(found, f"{parameter} = {table}", table.name, error)
             continue
         if content is None:
             found.leave(f"{parameter} = {table}", f"{table.kind or 'this'}: {why_not}")
         else:
-            contents.append(content if content.endswith(b"\n") or not content else content + b"\n")
-    return b"".join(contents)
+            contents.append(content)
+    return end_to_end(contents)
+
+
+def end_to_end(contents: Iterable[bytes]) -> bytes:
+    """Files as one, each ending with its line."""
+    return b"".join(content if content.endswith(b"\n") or not content else content + b"\n" for content in contents)
+
+
+def unread(found: Translation, said: str, name: str, error: OSError) -> None:
+    """A file that a setting names and that is not with the others."""
+    found.leave(said, f"{name} cannot be read ({error.strerror}): bring it and try again")
 
 
 def copied(found: Translation, key: str, name: str, content: bytes, origin: str, why: str = "") -> None:

@@ -207,9 +207,7 @@ def _rule_file(found: Translation, name: str, kind: str, files: list[str], read:
     try:
         content = b"\n".join(read(file) for file in files)
     except OSError as error:
-        found.leave(
-            f"{name} = {kind}:{', '.join(files)}", f"{error.filename} cannot be read ({error.strerror}): bring it"
-        )
+        tables.unread(found, f"{name} = {kind}:{', '.join(files)}", str(error.filename), error)
         return
     same = next((copy.name for copy in found.copies if copy.content == content), "")
     if not same:
