@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from backupmx.config import Config
+from backupmx.config.read import section_of
 from backupmx.journal import LABELS, Journal
 from backupmx.logbook import CHECK_TIME
 from backupmx.operate.cli import cli
@@ -28,10 +29,8 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         if field.exclude:
             continue
-        inner = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)]
-        sections = [t for t in inner if issubclass(t, BaseModel)]
-        if sections:
-            yield from keys(sections[0], f"{prefix}{name}.")
+        if section := section_of(field):
+            yield from keys(section, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 
@@ -69,8 +68,7 @@ def test_every_default_is_as_it_says(key: str) -> None:
     *sections, name = key.split(".")
     model: type[BaseModel] = Config
     for section in sections:
-        annotation = model.model_fields[section].annotation
-        model = next(iter(getattr(annotation, "__args__", ())), annotation)
+        model = section_of(model.model_fields[section]) or model
     field = model.model_fields[name]
     if field.is_required():
         assert said == "none"

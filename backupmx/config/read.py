@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from backupmx.config.home import ConfigTrouble, read_toml, toml
 from backupmx.config.sections import Config
@@ -63,11 +64,16 @@ def _sentences(error: ValidationError) -> Iterator[str]:
             yield f"{key}: {message[0].lower()}{message[1:]} (it says {item['input']!r})"
 
 
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """[relay] of Config's `relay`, [[milter]] of `milter`; None: a setting."""
+    kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
 def _did_you_mean(place: tuple[int | str, ...]) -> str:
-    section: Any = Config
+    section: type[BaseModel] = Config
     for part in place[:-1]:
         if isinstance(part, str) and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-            section = next(iter(getattr(annotation, "__args__", ())), annotation)  # tuple[Milter, ...]
+            section = section_of(section.model_fields[part]) or section
     close = difflib.get_close_matches(str(place[-1]), section.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close and close[0] != "path" else ""

@@ -16,6 +16,8 @@ from pathlib import Path
 import click
 from pydantic import BaseModel
 
+from backupmx.config.read import section_of
+
 _SECTION_HEAD = '.TH {name} {number} "" "backupmx" "{title}"\n'
 
 
@@ -85,12 +87,10 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if field.exclude:
             continue
-        inner = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type)]
-        sections = [t for t in inner if issubclass(t, BaseModel)]
-        if sections:
-            head = " ".join((field.description or sections[0].__doc__ or "").split())
+        if section := section_of(field):
+            head = " ".join((field.description or section.__doc__ or "").split())
             yield f".SS [{escaped(prefix + name)}]\n{escaped(head)}\n"
-            yield from _keys(sections[0], f"{prefix}{name}.")
+            yield from _keys(section, f"{prefix}{name}.")
         else:
             default = _value(field.get_default(call_default_factory=True))
             words = [*(field.description or "").split(), *([] if field.is_required() else [f"Default: {default}."])]
