@@ -8,7 +8,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from nacl.signing import SigningKey
 
+from backupmx.check.virus_clamd import Clamd
 from backupmx.net.dns import Resolver
+from backupmx.net.endpoint import Endpoint
 from tests.neighbours.clamd import clamd
 from tests.neighbours.spamd import spamd
 from tests.neighbours.unbound import unbound
@@ -18,6 +20,12 @@ from tests.neighbours.unbound import unbound
 def clamd_addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     with clamd(tmp_path_factory.mktemp("clamd")) as addresses:
         yield addresses
+
+
+@pytest.fixture(name="clamd", params=["unix", "tcp"])
+def real_clamd(request: pytest.FixtureRequest, clamd_addresses: tuple[str, str]) -> Clamd:
+    """Debian's, over each kind of socket."""
+    return Clamd(Endpoint.parse(clamd_addresses[request.param == "tcp"]), 20)
 
 
 @pytest.fixture(scope="session")

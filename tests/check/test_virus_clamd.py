@@ -18,12 +18,7 @@ from tests.neighbours.clamd import STREAM_MAX
 
 
 @pytest.mark.neighbours
-@pytest.mark.parametrize("kind", ["unix", "tcp"])
 class TestRealClamd:
-    @pytest.fixture
-    def clamd(self, clamd_addresses: tuple[str, str], kind: str) -> Clamd:
-        return Clamd(Endpoint.parse(clamd_addresses[kind == "tcp"]), 20)
-
     async def test_clean(self, clamd: Clamd) -> None:
         """An ordinary mail is clean, and clamd says which version looked."""
         scan = await clamd.scan(mail().message)

@@ -89,12 +89,7 @@ async def asked(address: Endpoint, times: int, seconds: float = 5.0, clock: Cloc
 
 
 @pytest.mark.neighbours
-@pytest.mark.parametrize("kind", ["unix", "tcp"])
 class TestRealClamd:
-    @pytest.fixture
-    def clamd(self, clamd_addresses: tuple[str, str], kind: str) -> Clamd:
-        return Clamd(Endpoint.parse(clamd_addresses[kind == "tcp"]), 20)
-
     async def test_one_connection_for_many(self, clamd: Clamd, connections: list[Endpoint]) -> None:
         """Clean and infected mail in turn, over one connection, each with its own answer."""
         names = [(await clamd.scan(mail(body).message)).signature for body in (EICAR, b"Hello\r\n") * 5]
