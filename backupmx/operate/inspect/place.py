@@ -42,8 +42,9 @@ def judge(
             "take it out of transport.map, or mend its MX",
         )
         return
-    us = [each for each in listed if each.name == hostname or ours & set(addresses.get(each.name, ()))]
-    others = [each for each in listed if each not in us]
+    names = names_of_ours(listed, addresses, hostname, ours)
+    us = [each for each in listed if each.name in names]
+    others = [each for each in listed if each.name not in names]
     for each in listed:
         if not addresses.get(each.name):
             yield wrong(domain, "mx", f"its MX {each.name} has no address", "give it one, or take it out of the MX set")
