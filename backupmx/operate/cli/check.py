@@ -138,19 +138,17 @@ def too_large_for_clamd(config: Config, root: Path = Path("/")) -> Iterator[str]
 def stale_lists(config: Config, now: float) -> list[str]:
     """Lists that are too old to say no, as sentences; nothing where no store can be read."""
     from backupmx.operate.measures import ago
-    from backupmx.operate.serve.sources import store
+    from backupmx.operate.serve import sources
     from backupmx.recipients.store import StoreTrouble
 
-    names = [one.name for one in config.recipients.source]
-    if not names or not os.access(store(config).path, os.R_OK):
-        return []
     try:
-        with store(config) as kept:
-            states = kept.states()
+        states = sources.states(config)
     except StoreTrouble as trouble:
         return [str(trouble)]
+    if states is None:
+        return []
     found = []
-    for name in names:
+    for name in (one.name for one in config.recipients.source):
         state = states.get(name)
         synced, error = (state.synced, state.error) if state else (None, "")
         why = f" ({error})" if error else ""

@@ -208,13 +208,9 @@ def trace(life: Life) -> Trace:
 
 def recipient_lists(config: Config, now: float) -> tuple[RecipientList, ...]:
     """Those of [[recipients.source]].  Raises StoreTrouble."""
-    names = [one.name for one in config.recipients.source]
-    if not names or not os.access(sources.store(config).path, os.R_OK):
-        return tuple(RecipientList(name, 0, None, "", True) for name in names)
-    with sources.store(config) as kept:
-        states = kept.states()
+    states = sources.states(config) or {}
     found, oldest = [], config.recipients.max_age
-    for name in names:
+    for name in (one.name for one in config.recipients.source):
         state = states.get(name)
         synced, many, error = (state.synced, state.many, state.error) if state else (None, 0, "")
         stale = synced is None or bool(oldest and now - synced > oldest)

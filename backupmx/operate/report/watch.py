@@ -94,14 +94,10 @@ async def gather(queue: SqliteQueue, config: Config, routes: Routes, now: float)
 
 def _files(config: Config) -> tuple[tally.Tally, dict[str, float], dict[str, float | None]]:
     certificates = {file: ends for file in config.smtp.tls_chain_files if (ends := _ends(config.policy_path(file)))}
-    lists: dict[str, float | None] = {}
-    names = {one.name for one in config.recipients.source}
-    if names and os.access(sources.store(config).path, os.R_OK):
-        try:
-            with sources.store(config) as kept:
-                lists = {name: state.synced for name, state in kept.states().items() if name in names}
-        except StoreTrouble:
-            pass  # an alarm of its own
+    try:
+        lists = {name: state.synced for name, state in (sources.states(config) or {}).items()}
+    except StoreTrouble:
+        lists = {}  # an alarm of its own
     return tally.read(config), certificates, lists
 
 

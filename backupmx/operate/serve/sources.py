@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import functools
 import importlib.util
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from backupmx.config import Config, RecipientSource
@@ -23,7 +24,7 @@ from backupmx.recipients.source import Source, SourceTrouble
 from backupmx.recipients.source_command import CommandSource
 from backupmx.recipients.source_import import ImportedSource
 from backupmx.recipients.source_ldap import LdapSource
-from backupmx.recipients.store import FILE, Store, StoreTrouble
+from backupmx.recipients.store import FILE, SourceState, Store, StoreTrouble
 from backupmx.recipients.sync import sync
 from backupmx.recipients.who import Lists, Recipients
 
@@ -74,6 +75,21 @@ def lists(config: Config) -> Lists:
 def store(config: Config) -> Store:
     """recipients.db of this appliance."""
     return Store(config.state_path(FILE))
+
+
+def states(config: Config) -> Mapping[str, SourceState] | None:
+    """Of [[recipients.source]] those that the store knows; None: no store is there, or we may not read it.
+
+    Raises StoreTrouble.
+    """
+    names = {one.name for one in config.recipients.source}
+    if not names:
+        return {}
+    kept = store(config)
+    if not os.access(kept.path, os.R_OK):
+        return None
+    with kept:
+        return {name: state for name, state in kept.states().items() if name in names}
 
 
 def recipients(config: Config, known: Known | None, store: Store | None) -> Recipients:
