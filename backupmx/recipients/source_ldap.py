@@ -29,6 +29,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from backupmx.config.home import unreadable
 from backupmx.recipients.source import MOST, NEVER, Fetched, SourceTrouble, read
 
 _PAGE = 500
@@ -86,7 +87,7 @@ class LdapSource:
         try:
             return self.password_file.read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            why = unreadable(error) if isinstance(error, OSError) else "not UTF-8"
             raise SourceTrouble(f"{self.name}: {self.password_file}: {why}") from None
 
     def _all(self, connection: Any, given_up: Event) -> list[str]:
