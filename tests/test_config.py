@@ -58,6 +58,16 @@ def test_what_may_be_said_of_clients() -> None:
     assert [error.split(": ")[0] for error in told] == ["smtp.dnsbl_threshold", "smtp.pregreet", "smtp.pregreet_wait"]
 
 
+@pytest.mark.parametrize("extra", ["digest_to = '{}'", "[alarms]\nmail_to = '{}'"])
+@pytest.mark.parametrize(
+    "address", ["oncall", "on call@example.jp", "a@b@example.jp", "a@-example.jp", "あ@example.jp"]
+)
+def test_a_reader_has_an_address(extra: str, address: str) -> None:
+    """Who gets the digest or an alarm is an address as mail has it; anything else is told before mail goes nowhere."""
+    assert "write an address" in errors(SMALLEST + extra.format(address))[0]
+    parse(SMALLEST + extra.format("on.call@example.jp"), HERE)
+
+
 @pytest.mark.parametrize("address", ["/run/x.sock", "local:/run/x.sock", "inet:8891@localhost", "unix:x", "inet::25"])
 def test_a_milter_listens_somewhere(address: str) -> None:
     """The address of a milter is written as in Postfix; another way of writing it is told at once."""

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from backupmx.config.values import Octets, Seconds, Section
+from backupmx.config.values import Octets, Seconds, Section, mailbox
 
 
 class Alarms(Section):
@@ -35,10 +35,7 @@ class Alarms(Section):
     @field_validator("mail_to")
     @classmethod
     def _reader(cls, value: str) -> str:
-        local, at, domain = value.rpartition("@")
-        if value and not (local and at and domain and value.isascii() and value.isprintable()):
-            raise ValueError("write an address: oncall@example.net")
-        return value
+        return mailbox(value)
 
     @field_validator("webhook")
     @classmethod

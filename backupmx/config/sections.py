@@ -16,7 +16,7 @@ from backupmx.config.alarms import Alarms
 from backupmx.config.clients import ClientPolicy
 from backupmx.config.home import STORE, Home
 from backupmx.config.recipients import Recipients
-from backupmx.config.values import Octets, OnError, Seconds, Section
+from backupmx.config.values import Octets, OnError, Seconds, Section, mailbox
 from backupmx.mail.address import Malformed, check
 
 _MILTER = re.compile(r"unix:/.+|inet:[^:\s].*:\d{1,5}")
@@ -175,10 +175,10 @@ class Relay(Section):
     @field_validator("digest_to")
     @classmethod
     def _reader(cls, value: str) -> str:
-        local, at, domain = value.rpartition("@")
-        if value and value != "off" and not (local and at and domain and value.isascii() and value.isprintable()):
-            raise ValueError("write an address, or off")
-        return value
+        try:
+            return value if value == "off" else mailbox(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or off") from None
 
     @field_validator("postmaster")
     @classmethod

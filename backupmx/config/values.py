@@ -1,9 +1,11 @@
-"""Pure.  values: how durations and sizes are written, and what every section is made of."""
+"""Pure.  values: how durations, sizes and readers are written, and what every section is made of."""
 
 import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from backupmx.mail.address import Malformed, check
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|KB|MB|GB|k|K|M|G)?")
@@ -30,6 +32,16 @@ def octets(value: object) -> object:
             raise ValueError('a size is a number with a unit: "512KiB", "50MiB", "1GiB"')
         return int(float(match[1]) * _OCTETS[match[2] or "B"])
     return value
+
+
+def mailbox(value: str) -> str:
+    """An address that every primary takes, so in ASCII; "": nobody."""
+    try:
+        if value.isascii():
+            return check(value) if value else ""
+    except Malformed:
+        pass
+    raise ValueError("write an address: oncall@example.net")
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
