@@ -55,6 +55,7 @@ _MOST_PAGES = 20
 """So many are looked through for a page of one next hop; then its reader is asked whether to go on."""
 _HEAD = 64 << 10
 _LIVES = 200
+_OWN = 200
 
 
 class Sight:
@@ -162,7 +163,7 @@ class Sight:
             return None
         return await self._lately(f"mine {folded}", lambda: self._mine(folded))
 
-    async def _mine(self, domain: str, limit: int = 200) -> Mine:
+    async def _mine(self, domain: str) -> Mine:
         hops, own = await self.queue.hop_states(), list[Own]()
         counts: dict[str, dict[State, list[float]]] = {self.routes.next_hop(f"postmaster@{domain}"): {}}
         after, capped = "", False
@@ -180,7 +181,7 @@ class Sight:
         totals = [Total(hop, s, len(at), min(at)) for hop, by in counts.items() for s, at in by.items()]
         primaries = tuple(glance.next_hop(hop, hops.get(hop), totals) for hop in counts)
         paused = any(one.domain == domain for one in await self.queue.paused())
-        return Mine(domain, int(time.time()), primaries, paused, tuple(own[:limit]), capped or len(own) > limit, capped)
+        return Mine(domain, int(time.time()), primaries, paused, tuple(own[:_OWN]), capped or len(own) > _OWN, capped)
 
 
 def message(entry: QueuedEntry, hops: Mapping[str, HopState]) -> Message:
