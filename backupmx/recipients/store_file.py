@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -24,16 +25,21 @@ class Newer(Exception):
     """A newer backupmx wrote it."""
 
 
-def open_or_make(path: Path) -> tuple[sqlite3.Connection, int]:
-    """-> with the file's number.  Raises sqlite3.Error, OSError, Newer."""
-    which = number(path)
+def open_or_make(
+    path: Path, connect: Callable[[Path], sqlite3.Connection] | None = None
+) -> tuple[sqlite3.Connection, int]:
+    """-> with the file's number.  Raises sqlite3.Error, OSError, Newer.
+
+    `connect`: how a file that is not recipients.db is opened, or made.
+    """
+    which, connect = number(path), connect or _connect
     try:
-        return _connect(path), number(path)
+        return connect(path), number(path)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
     set_aside(path, which)
-    return _connect(path), number(path)
+    return connect(path), number(path)
 
 
 def number(path: Path) -> int:

@@ -60,6 +60,7 @@ class Acquainted:
         self._most = most
         self._reader: sqlite3.Connection | None = None
         self._file = 0
+        """Which one `_reader` has open."""
         self._looked = 0.0
         self._met: dict[str, float] = {}
         """Not written yet."""
@@ -76,7 +77,7 @@ class Acquainted:
                     self._reader.close()
                     self._reader = None
             if self._reader is None:
-                self._reader = self._connect(_SOON)
+                self._reader, self._file = self._connect(_SOON)
             row = self._reader.execute("SELECT at FROM met WHERE client = ?", (client,)).fetchone()
         except (sqlite3.Error, OSError) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:  # another worker makes it just now
@@ -102,13 +103,14 @@ class Acquainted:
 
     def flush(self) -> str:
         """All that was met, in one transaction, from any thread.  -> what was in the way"""
-        met, trouble = dict(self._met), ""
+        met, trouble, which = dict(self._met), "", 0
         try:
-            with contextlib.closing(self._connect()) as db:
+            db, which = self._connect()
+            with contextlib.closing(db):
                 self._write(db, met)
         except (sqlite3.Error, OSError) as error:
             trouble = f"{self._path}: {error}"
-            self._replace(error)
+            self._replace(error, which)
         for client in met:  # also after trouble: memory is bounded
             self._met.pop(client, None)
         return trouble
@@ -133,23 +135,14 @@ class Acquainted:
             db.execute("DELETE FROM met WHERE client IN (SELECT client FROM met ORDER BY at LIMIT ?)", (spare,))
         db.execute("COMMIT")
 
-    def _connect(self, patience: float = _PATIENCE) -> sqlite3.Connection:
-        self._file = store_file.number(self._path)
-        try:
-            db = self._open(patience)
-        except sqlite3.DatabaseError as error:
-            if not store_file.is_damage(error):
-                raise
-            store_file.set_aside(self._path, self._file)
-            db = self._open(patience)
-        self._file = store_file.number(self._path)
-        return db
+    def _connect(self, patience: float = _PATIENCE) -> tuple[sqlite3.Connection, int]:
+        return store_file.open_or_make(self._path, lambda _: self._open(patience))
 
-    def _replace(self, error: Exception) -> None:
+    def _replace(self, error: Exception, which: int) -> None:
         """What is damaged in the middle opens well, and would be trouble for ever."""
         if store_file.is_damage(error):
             with contextlib.suppress(OSError):
-                store_file.set_aside(self._path, self._file)
+                store_file.set_aside(self._path, which)
 
     def _open(self, patience: float) -> sqlite3.Connection:
         if self._path.is_symlink():
@@ -180,5 +173,5 @@ class Acquainted:
             with contextlib.suppress(sqlite3.Error):
                 self._reader.close()
             self._reader = None
-        self._replace(error)
+        self._replace(error, self._file)
         self._journal.clients_trouble(f"{self._path}: {error}")

@@ -6,6 +6,7 @@ import pytest
 
 from backupmx.journal import Journal
 from backupmx.receive.policy.acquainted import KEPT, Acquainted
+from backupmx.recipients import store_file
 
 DAY = 86400.0
 
@@ -118,3 +119,18 @@ def test_damage_in_the_middle(tmp_path: Path) -> None:
     assert (tmp_path / "clients.db.damaged").exists()
     for one in (then, other):
         one.close()
+
+
+def test_who_writes_to_the_new_file_reads_it_too(tmp_path: Path) -> None:
+    """A worker that has written to the file that another began in a damaged one's place does not read on in the old."""
+    clock, path = Clock(), tmp_path / "clients.db"
+    one, other = acquainted(tmp_path, clock), acquainted(tmp_path, clock)
+    assert not one.knows("192.0.2.1")
+    store_file.set_aside(path, store_file.number(path))
+    one.meet("192.0.2.1")
+    other.meet("192.0.2.2")
+    assert (other.flush(), one.flush()) == ("", "")
+    clock.now += 60
+    assert one.knows("192.0.2.2")
+    for each in (one, other):
+        each.close()
