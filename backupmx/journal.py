@@ -77,9 +77,13 @@ class Journal(Logbook):
         line = f"timeout after {after} from {client} [smtp.timeout={limit:g}s]"
         self._write("timed_out", "smtpd", line, client=str(client), after=after, limit=limit)
 
-    def too_many_errors(self, client: Client, after: str, limit: int) -> None:
-        """A client went beyond the limit of errors (Postfix smtpd_hard_error_limit) and was disconnected."""
-        line = f"too many errors after {after} from {client} [hard_error_limit={limit}]"
+    def too_many_errors(self, client: Client, after: str, limit: int, junk_limit: int = 0) -> None:
+        """A client went beyond the limit of errors (Postfix smtpd_hard_error_limit) and was disconnected.
+
+        `junk_limit`: some of them were commands that are errors only beyond smtpd_junk_command_limit; 0: none was.
+        """
+        junk = f" junk_command_limit={junk_limit}" if junk_limit else ""
+        line = f"too many errors after {after} from {client} [hard_error_limit={limit}{junk}]"
         self._write("too_many_errors", "smtpd", line, client=str(client), after=after, limit=limit)
 
     def proxied(self, proxy: str, client: str, how: str) -> None:

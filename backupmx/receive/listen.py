@@ -32,7 +32,7 @@ from backupmx.receive.session import Session
 BACKLOG = 1024
 
 _LAST_WORDS = 1.0
-"""Seconds for clients to read that we stop."""
+"""Seconds for clients to read that we stop: the end of the time for stopping."""
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([0-9.]+)):([0-9]{1,5})", re.ASCII)
 
@@ -148,8 +148,9 @@ class Door:
             each.close()
         for session in list(service.sessions):
             session.stop()
-        await _within(timeout, service.quiet())
-        await _within(min(timeout, _LAST_WORDS), service.empty())
+        last_words = min(timeout / 2, _LAST_WORDS)
+        await _within(timeout - last_words, service.quiet())
+        await _within(last_words, service.empty())
         for session in list(service.sessions):
             session.abort()
         for task in list(service.tasks):

@@ -59,8 +59,6 @@ class Transfer(Wire):
     _overshoot = 0
     """Recipients beyond the limit."""
     _queue_id = ""
-    _junk = 0
-    """Commands without a delivery that only talk."""
     _body: Body | None = None
     """Content, as far as it has come."""
     _unstuffing: Unstuffing | None = None

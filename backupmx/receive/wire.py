@@ -97,6 +97,7 @@ class Wire(SMTP, ABC):
     strict = False
     """A line ends in CR LF and in nothing else."""
     errors = 0
+    _junk = 0  # commands without a delivery that only talk
     _buffer = b""
     _busy = False  # a verb has not answered yet
     _choked = False  # the client does not read
@@ -387,7 +388,8 @@ class Wire(SMTP, ABC):
             return reply
         if self.errors > settings.hard_error_limit:
             self.parting = True
-            self.service.journal.too_many_errors(self.client, self._verb, settings.hard_error_limit)
+            junk = settings.junk_command_limit if self._junk > settings.junk_command_limit else 0
+            self.service.journal.too_many_errors(self.client, self._verb, settings.hard_error_limit, junk)
             return reply + line(self.named_reply(421, "4.7.0", "Error: too many errors"))
         spared = not settings.error_delay or self.client.address in self.service.spared
         if spared or self.errors < settings.soft_error_limit:

@@ -39,7 +39,7 @@ TABLE: dict[str, tuple[dict[str, Any], bytes, str, str]] = {
         "421 4.7.0 mx2.example.net Error: too many errors", "hard_error_limit=2"),
     "junk": (
         ERRORS | {"junk_command_limit": 2}, b"NOOP\r\n" * 5,
-        "421 4.7.0 mx2.example.net Error: too many errors", "hard_error_limit=2"),
+        "421 4.7.0 mx2.example.net Error: too many errors", "hard_error_limit=2 junk_command_limit=2"),
     "a line that ends in LF alone": (
         {"reject_bare_newline": True}, b"NOOP\n",
         "550 5.5.2 mx2.example.net Error: bare <LF> received", "smtp.forbid_bare_newline=reject"),

@@ -126,6 +126,16 @@ async def test_stop_does_not_wait_for_ever() -> None:
     assert door.door.service.journal.counters["bug"] == 0
 
 
+async def test_last_words_are_within_the_time() -> None:
+    """The second that clients have for our last words is the end of the time for stopping, and not one more."""
+    async with running() as door:
+        talk = await door.connect()
+        await talk.begin()
+        async with asyncio.timeout(1.6):
+            await door.door.stop(1.0)
+        await talk.close()
+
+
 async def test_room_for_one_client() -> None:
     """With so few descriptors that one client is all there can be, the next is served when it is gone."""
     async with running(most_connections=1, timeout=4) as door:

@@ -144,7 +144,7 @@ def _print(entry: QueuedEntry, now: float, hops: Mapping[str, HopState]) -> None
 @config_option
 @json_option
 def show(id: str, config_file: str | None, as_json: bool) -> None:
-    """One message: envelope, each recipient's state, and its header block."""
+    """One message: envelope and each recipient's state; `queue export` shows the mail itself."""
 
     async def work(queue: Queue) -> bool:
         found, hops = await queue.waiting(id=id), await queue.hop_states()
