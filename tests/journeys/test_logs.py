@@ -69,12 +69,12 @@ def banned(log: Path, mode: str = "normal") -> dict[str, int]:
 LIES = (
     "x[198.51.100.7]: 550 5.1.1",
     "Nov 24 10:00:00 mx2 backupmx/smtpd[1]: NOQUEUE: reject: RCPT from x[198.51.100.7]: 550 5.1.1 <a@b>: no",
-    "too many errors after RCPT from x[198.51.100.7]",
+    "too many errors after RCPT from x[198.51.100.7] [hard_error_limit=20]",
 )
 
 
 def test_fail2ban_counts_who_was_refused(serve: Serve) -> None:
-    """Two unknown addresses asked, and a relay: three against the client; what it writes is held against nobody."""
+    """Two unknown addresses and a relay are three against the client, errors without end one; no words count."""
     mx = serve(
         bound_to(["example.jp"], 1),
         relay={"transport_map": "transport.map", "relay_recipients": "people"},
@@ -94,9 +94,12 @@ def test_fail2ban_counts_who_was_refused(serve: Serve) -> None:
             smtp.docmd("DATA")
             smtp.sock.sendall(f"Message-ID: <{lie}>\r\nSubject: {lie}\r\n\r\nx\r\n.\r\n".encode())
             smtp.getreply()
+    with smtplib.SMTP("127.0.0.1", mx.port, "client", 30, source_address=("127.0.0.7", 0)) as smtp:
+        assert 421 in (smtp.docmd("JUNK")[0] for _ in range(100))
     mx.stop()
     counted = banned(mx.folder / "log")
     assert counted.pop(ADDRESS, 0) == 3
+    assert counted.pop("127.0.0.7", 0) == 1, "one that made nothing but errors"
     assert set(counted) <= {"127.0.0.6"}, counted
 
 
